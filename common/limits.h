@@ -1,0 +1,81 @@
+#pragma once
+// Every bound of the system. Whoever adds a queue, a retry, a loop over input or a map that grows
+// with requests names its bound here.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace dfs {
+
+// Names and files (POSIX).
+inline constexpr size_t kNameBytesMax = 255;
+inline constexpr size_t kTargetBytesMax = 4095;
+inline constexpr uint64_t kFileBytesMax = (uint64_t(1) << 62);
+inline constexpr uint32_t kLinksMax = 65000;
+inline constexpr size_t kGroupsMax = 65536;
+
+// Blocks.
+inline constexpr uint32_t kBlockBytes = 4u << 20;  // default size of a file's blocks
+inline constexpr uint32_t kUnitBytes = 4096;       // what one checksum covers
+inline constexpr uint32_t kUnitsPerGroup = 16;     // sums are stored in groups of this many units
+inline constexpr uint32_t kWriteBytesMax = 1u << 20;
+inline constexpr uint32_t kReadBytesMax = 1u << 20;
+static_assert(kBlockBytes % kWriteBytesMax == 0);
+static_assert(kWriteBytesMax % (kUnitBytes * kUnitsPerGroup) == 0);
+
+// Messages.
+inline constexpr size_t kFrameBytesMax = 2u << 20;
+inline constexpr uint32_t kFrameSegmentsMax = 64;
+static_assert(kFrameBytesMax >= kWriteBytesMax + (64u << 10));
+
+// The name server's log.
+inline constexpr size_t kEntryBytesMax = 256u << 10;
+inline constexpr uint32_t kUncommittedEntriesMax = 48;
+inline constexpr uint32_t kProposalsWaitingMax = 65536;
+
+// Sessions.
+inline constexpr uint32_t kAnswerWindow = 1024;  // stored answers a session; requests in flight
+inline constexpr uint32_t kBlockWindow = 1024;   // the same for block requests (C6)
+inline constexpr uint32_t kSessionsMax = 65536;
+inline constexpr uint32_t kClaimsPerCallMax = 4096;
+inline constexpr uint32_t kCallsPerSessionMax = 2048;
+
+// Answers.
+inline constexpr uint32_t kRowsPerAnswerMax = 1024;
+inline constexpr uint32_t kRowsPerPublishMax = 4096;
+inline constexpr uint32_t kRowsPerTrim = 4096;
+inline constexpr uint32_t kDirEntriesPerAnswerMax = 1024;
+inline constexpr uint32_t kInodesPerReapMax = 512;
+inline constexpr uint32_t kBlocksPerReclaimMax = 4096;
+inline constexpr uint32_t kInventoryBlocksMax = 4096;
+
+// Chains.
+inline constexpr uint32_t kChainsPerNode = 100;  // for each replica count (N5)
+inline constexpr uint32_t kReplicasMax = 7;
+inline constexpr uint32_t kNodesMax = 4096;
+
+// Memory that waits.
+inline constexpr size_t kAdmissionBytesMax = 256u << 20;  // client writes held by one daemon
+inline constexpr uint32_t kAdmissionWaitersMax = 4096;
+
+// Times, in milliseconds. T1 to T4: a client counts its lease from when it sent the renewal and
+// takes off drift and a margin; the name server adds drift.
+inline constexpr uint64_t kSessionLeaseMs = 10'000;
+inline constexpr uint64_t kSessionRenewMs = kSessionLeaseMs / 3;
+inline constexpr uint64_t kLeaseMarginMs = 200;
+inline constexpr uint64_t kDriftPerMille = 1;
+inline constexpr uint64_t kSessionIdleEndMs =
+    3'600'000;  // a silent session that holds up nobody (S2)
+inline constexpr uint64_t kBeatMs = 200;
+inline constexpr uint64_t kNodeSilentMs = 3'000;  // then it leaves its chains
+inline constexpr uint64_t kNodeLeaseMs =
+    2'000;  // a daemon stops serving this long after a beat sent
+static_assert(kNodeLeaseMs * (1000 + kDriftPerMille) / 1000 + kLeaseMarginMs < kNodeSilentMs);
+inline constexpr uint64_t kNodesSettleMs = 15'000;  // silence counts from then after a start (C5)
+inline constexpr uint64_t kReclaimGraceMs = 10'000;
+inline constexpr uint64_t kPublishAfterMs =
+    5'000;  // unsynced data is synced and published by then (Y4)
+inline constexpr uint64_t kRecallSignMs = 1'000;  // a client at work on a recall says so this often
+inline constexpr uint64_t kRangesKeptMs = 3'600'000;  // of an ended session (R3)
+
+}  // namespace dfs

@@ -1,0 +1,177 @@
+#pragma once
+// The file system as one mounted client sees it: POSIX calls in, answers out. No FUSE header here:
+// the kernel's edge (fuse/), the simulator and the tools drive the same class.
+//
+// Thread: the loop's. Owner: Mount.
+// Rules for all calls:
+//   - They wait as long as servers are away (or fail with IO after `softTimeoutMs`, if that is
+//   set), and may be
+//     given up by dropping the promise at any moment: a mutation in flight then happens or not,
+//     once.
+//   - Each answer that carries an Attr has counted one lookup of the inode where its comment says
+//   "counts": forget()
+//     takes it back.
+//   - Errors are Errnos. An exception is a bug or a lost cluster; the edge turns it into IO.
+
+#include "common/env.h"
+#include "common/outcome.h"
+#include "common/view.h"
+
+#include <kj/async.h>
+
+#include <string>
+#include <vector>
+
+namespace dfs {
+
+struct Attr {
+  InodeId ino;
+  schema::Kind kind = schema::Kind::NONE;
+  uint32_t mode = 0;  // permission bits
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint32_t nlink = 0;
+  uint64_t rdev = 0;
+  uint64_t size = 0;
+  uint64_t allocated = 0;  // bytes
+  Time atime, mtime, ctime, btime;
+  uint32_t blockBytes = 0;
+};
+
+struct Caller {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  std::vector<uint32_t> groups;
+  int32_t tid = 0;  // of the calling thread on this host; 0: unknown
+  uint32_t umask = 0;
+};
+
+struct SetAttr {
+  bool mode = false, uid = false, gid = false, size = false;
+  bool atime = false, mtime = false, atimeNow = false, mtimeNow = false;
+  bool killSetId = false;
+  Attr to;
+};
+
+struct Listing {
+  std::string name;
+  InodeId ino;
+  schema::Kind kind;
+  uint64_t cookie;       // where the next readdir goes on
+  kj::Maybe<Attr> attr;  // counts, except for "." and ".."
+};
+
+struct FsStat {
+  uint64_t bytes, bytesFree, inodes, inodesFree;
+  uint32_t blockBytes, nameBytesMax;
+};
+
+class KernelCaches {
+  // What the kernel remembers of inodes, as seen from vfs. Implemented by fuse/invalidator on a
+  // thread of its own (never from within a request, platform-facts), by a model in tests. Nothing
+  // here may be waited for by a request that the drop itself waits for: see V3.
+ public:
+  virtual kj::Promise<void> dropAttributes(InodeId ino) = 0;
+  virtual kj::Promise<void> dropPages(InodeId ino, uint64_t offset, uint64_t bytes) = 0;
+  // bytes 0: to the end.
+};
+
+struct VfsOptions {
+  std::vector<std::string> nameservers;  // "HOST:PORT" or "unix:/path"
+  std::string host;                      // for `dfs status`
+  std::string what;                      // likewise: the mount point
+  uint64_t softTimeoutMs = 0;            // 0: hard
+  bool readOnly = false;
+};
+
+using FileHandle = uint64_t;  // an open file; never 0
+using DirHandle = uint64_t;
+
+class Vfs {
+ public:
+  virtual ~Vfs() noexcept(false) {}
+
+  // --- names. lookup, create, mkdir, mknod, symlink, link count.
+  virtual kj::Promise<Outcome<Attr>> lookup(InodeId parent, std::string name) = 0;
+  virtual void forget(InodeId ino, uint64_t lookups) = 0;
+  virtual kj::Promise<Outcome<Attr>> mknod(InodeId parent, std::string name, schema::Kind kind,
+                                           uint32_t mode, uint64_t rdev,
+                                           Caller caller) = 0;  // FILE too
+  virtual kj::Promise<Outcome<Attr>> mkdir(InodeId parent, std::string name, uint32_t mode,
+                                           Caller caller) = 0;
+  virtual kj::Promise<Outcome<Attr>> symlink(InodeId parent, std::string name, std::string target,
+                                             Caller caller) = 0;
+  virtual kj::Promise<Outcome<Attr>> link(InodeId ino, InodeId parent, std::string name,
+                                          Caller caller) = 0;
+  virtual kj::Promise<Errno> unlink(InodeId parent, std::string name, Caller caller) = 0;
+  virtual kj::Promise<Errno> rmdir(InodeId parent, std::string name, Caller caller) = 0;
+  virtual kj::Promise<Errno> rename(InodeId fromParent, std::string fromName, InodeId toParent,
+                                    std::string toName, uint32_t flags, Caller caller) = 0;
+  // flags: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2; others INVAL.
+  virtual kj::Promise<Outcome<std::string>> readlink(InodeId ino) = 0;
+
+  // --- attributes
+  virtual kj::Promise<Outcome<Attr>> getattr(InodeId ino) = 0;
+  // Waits for this mount's unanswered writes to it (V1), and for pages of another data version to
+  // be dropped (V7).
+  virtual kj::Promise<Outcome<Attr>> setattr(InodeId ino, SetAttr set, kj::Maybe<FileHandle> handle,
+                                             Caller caller) = 0;
+  virtual kj::Promise<Outcome<FsStat>> statfs() = 0;
+
+  // --- files
+  struct Opened {
+    FileHandle handle;
+    bool keepCache;  // the kernel's pages of it are still right
+  };
+  struct Created {
+    Attr attr;  // counts
+    Opened opened;
+  };
+  virtual kj::Promise<Outcome<Created>> create(InodeId parent, std::string name, uint32_t mode,
+                                               int flags, Caller caller) = 0;
+  // STALE if the name exists and O_EXCL is not set, EXIST if it is (G8; the second CREATE of the
+  // same thread that loses again checks the mode and answers the inode or ACCESS).
+  virtual kj::Promise<Outcome<Opened>> open(InodeId ino, int flags, Caller caller) = 0;
+  // O_TRUNC in flags truncates.
+  virtual kj::Promise<Errno> release(FileHandle handle) = 0;
+  virtual kj::Promise<Errno> flush(FileHandle handle) = 0;
+  // close(2): a sticky error (Y3, S3) is told here and by fsync.
+  virtual kj::Promise<Outcome<kj::Array<kj::byte>>> read(FileHandle handle, uint64_t offset,
+                                                         uint32_t bytes) = 0;
+  // At most kReadBytesMax; shorter only at the end of the file.
+  virtual kj::Promise<Outcome<uint32_t>> write(FileHandle handle, uint64_t offset,
+                                               kj::Array<kj::byte> data, bool append,
+                                               bool fromWriteback, bool killSetId) = 0;
+  // append: at the end of the file, whatever `offset` says. fromWriteback: pages stored through a
+  // mapping; never extends the file (V2). O_SYNC and O_DSYNC of the handle make it durable before
+  // it resolves.
+  virtual kj::Promise<Errno> fsync(InodeId ino, bool dataOnly) = 0;
+  // Y4. Of a directory too; of the root: everything of this mount (Y5).
+
+  // --- directories
+  virtual kj::Promise<Outcome<DirHandle>> opendir(InodeId ino) = 0;
+  virtual kj::Promise<Outcome<std::vector<Listing>>> readdir(InodeId ino, DirHandle handle,
+                                                             uint64_t cookie, uint32_t entriesMax,
+                                                             bool attrs) = 0;
+  // With "." and ".."; empty: the end. A Listing that the caller does not pass on is given back
+  // with forget().
+  virtual void releasedir(DirHandle handle) = 0;
+
+  // --- the mount
+  virtual void setKernel(KernelCaches& kernel) = 0;
+  // Before the first call. Outlives the Vfs.
+  virtual kj::Promise<void> attach() = 0;
+  // Resolves when the session is there and the root answers. Throws with a sentence that says what
+  // to do if the cluster refuses (WRONG_CLUSTER, too many sessions); waits while it is away.
+  virtual kj::Promise<void> syncAll() = 0;
+  virtual kj::Promise<void> detach() = 0;
+  // A clean unmount: all is synced and published, the session is ended. Throws if data could not be
+  // saved.
+  virtual std::string describe() = 0;
+  // JSON: what it waits for, for `dfs why` and logs.
+};
+
+kj::Own<Vfs> newVfs(Env& env, VfsOptions options);
+// env.disk is not used.
+
+}  // namespace dfs
