@@ -73,7 +73,9 @@ const NodeInfo* View::node(NodeId id) const {
 
 ChainInfo fromWire(schema::Chain::Reader r) {
   ChainInfo chain{ChainId(r.getId()), r.getEpoch(), r.getReplicas(), {}};
-  for (auto m : r.getMembers()) chain.members.push_back({NodeId(m.getNode()), m.getState()});
+  for (auto m : r.getMembers()) {
+    chain.members.push_back({NodeId(m.getNode()), m.getState(), m.getServedFrom()});
+  }
   return chain;
 }
 
@@ -85,6 +87,7 @@ void toWire(const ChainInfo& chain, schema::Chain::Builder b) {
   for (uint32_t i = 0; i < members.size(); ++i) {
     members[i].setNode(static_cast<uint32_t>(chain.members[i].node.value));
     members[i].setState(chain.members[i].state);
+    members[i].setServedFrom(chain.members[i].servedFrom);
   }
 }
 
@@ -98,6 +101,7 @@ NodeInfo fromWire(schema::Node::Reader r) {
   node.online = r.getOnline();
   node.name = text(r.getName());
   node.http = text(r.getHttp());
+  node.since = r.getSince();
   return node;
 }
 
@@ -111,6 +115,7 @@ void toWire(const NodeInfo& node, schema::Node::Builder b) {
   b.setOnline(node.online);
   b.setName(node.name.c_str());
   b.setHttp(node.http.c_str());
+  b.setSince(node.since);
 }
 
 View fromWire(schema::View::Reader r) {

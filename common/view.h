@@ -21,6 +21,7 @@ using schema::MemberState;
 struct ChainMember {
   NodeId node;
   MemberState state = MemberState::OFFLINE;
+  uint64_t servedFrom = 0;  // epoch; 0: does not serve
   bool operator==(const ChainMember&) const = default;
 };
 
@@ -51,6 +52,7 @@ struct NodeInfo {
   bool online = false;
   std::string name;
   std::string http;
+  uint64_t since = 0;
   bool operator==(const NodeInfo&) const = default;
 };
 

@@ -132,7 +132,13 @@ enum MemberState {
   lastServing @4;  # offline, but was the last that served: the chain waits for it
 }
 
-struct Member { node @0 :UInt32; state @1 :MemberState; }
+struct Member {
+  node @0 :UInt32;
+  state @1 :MemberState;
+  servedFrom @2 :UInt64;
+  # The epoch from which it has served this chain without a break (Y3). A restart of the last serving
+  # member with an unchanged `since` is no break.
+}
 
 struct Chain {
   id @0 :UInt32;         # 24 bits, from 1
@@ -151,6 +157,7 @@ struct Node {
   online @5 :Bool;
   name @6 :Text;         # as people call it: store2
   http @7 :Text;         # HOST:PORT of its endpoints, or empty
+  since @8 :UInt64;      # of the store's memory at its last registration (Y8)
 }
 
 struct View {
