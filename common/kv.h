@@ -2,13 +2,13 @@
 // A transactional map from ordered bytes to bytes: what the namespace and the block index live in.
 //
 // Thread: the loop's. Owner: Server; one Kv per directory and process.
-// Implemented once, by OverlayKv: what was written since the last commit lies in memory over a
-// KvBacking (LMDB; in the simulator a map that forgets what a disk may forget). So reads and writes
-// go on while a commit is under way. Invariants:
+// Two implementations, one contract suite: OverlayKv, where what was written since the last commit
+// lies in memory over LMDB, so that reads and writes go on while a commit is under way; and the
+// simulator's, which forgets what a disk may forget.
+// Invariants:
 //   1. Reads see all that was written so far.
 //   2. After a crash the store holds exactly what had been written when some commit() was called,
-//   and
-//      nothing older than the last commit() that had resolved.
+//      and nothing older than the last commit() that had resolved.
 //   3. Every value carries a checksum over its key and itself; a wrong one throws, never returns.
 
 #include <kj/array.h>

@@ -66,6 +66,7 @@ function(dfs_test name)
   find_package(GTest REQUIRED)
   add_executable(${name} ${ARGN})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
-  target_link_libraries(${name} PRIVATE GTest::gtest GTest::gtest_main)
+  # dfs_world: virtual time, simulated network and disks for every unit test.
+  target_link_libraries(${name} PRIVATE dfs_world GTest::gtest GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
