@@ -1,0 +1,28 @@
+#pragma once
+// What the host knows of a process that called.
+//
+// Thread: the loop's. Owner: Mount. Behind an interface because a fake kernel's callers have no /proc.
+
+#include <cstdint>
+#include <vector>
+
+namespace dfs {
+
+class CallerStatus {
+ public:
+  virtual ~CallerStatus() noexcept(false) {}
+  virtual bool dying(int32_t tid) = 0;
+  // SIGKILL is pending, or the thread is gone. True for tid 0 (a caller of another pid namespace): its signals
+  // cannot be seen, and one that cannot be killed would be worse than one that is interrupted.
+  virtual std::vector<uint32_t> groups(int32_t tid) = 0;
+  // Supplementary groups; none if the thread is gone.
+};
+
+class ProcCallerStatus final : public CallerStatus {
+  // From /proc/TID/status.
+ public:
+  bool dying(int32_t tid) override;
+  std::vector<uint32_t> groups(int32_t tid) override;
+};
+
+}  // namespace dfs

@@ -1,0 +1,118 @@
+#include "fuse-client/fuse/channel.h"
+
+#define FUSE_USE_VERSION 314
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <kj/debug.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+namespace dfs {
+namespace {
+
+constexpr uint32_t kRequestsPerTurn = 16;  // then the loop's other work has its turn
+
+ssize_t socketWritev(int fd, iovec* pieces, int count, void*) {
+  return writev(fd, pieces, count);
+}
+ssize_t socketRead(int fd, void* into, size_t bytes, void*) {
+  return read(fd, into, bytes);
+}
+
+}  // namespace
+
+struct FuseChannel::Buffer {
+  fuse_buf buf{};
+  ~Buffer() { free(buf.mem); }
+};
+
+FuseChannel::FuseChannel(kj::UnixEventPort& port, const fuse_lowlevel_ops& ops, void* userdata,
+                         const MountFlags& flags)
+    : port_(port), buffer_(kj::heap<Buffer>()) {
+  fuse_args args = FUSE_ARGS_INIT(0, nullptr);
+  KJ_DEFER(fuse_opt_free_args(&args));
+  KJ_REQUIRE(fuse_opt_add_arg(&args, "dfs-mount") == 0);
+  for (auto& option : flags.options) {
+    KJ_REQUIRE(fuse_opt_add_arg(&args, ("-o" + option).c_str()) == 0);
+  }
+  session_ = fuse_session_new(&args, &ops, sizeof ops, userdata);
+  KJ_REQUIRE(session_ != nullptr, "a mount option is not known to FUSE (its message is above)");
+}
+
+FuseChannel::~FuseChannel() noexcept(false) {
+  // The observer must go before libfuse closes the descriptor.
+  observer_ = nullptr;
+  if (mounted_) fuse_session_unmount(session_);
+  fuse_session_destroy(session_);
+}
+
+void FuseChannel::mount(kj::StringPtr mountpoint) {
+  KJ_REQUIRE(fuse_session_mount(session_, mountpoint.cStr()) == 0,
+             "mounting failed (FUSE's own message is above); is /dev/fuse there, and are you "
+             "allowed to mount?",
+             mountpoint);
+  mounted_ = true;
+  watch();
+}
+
+void FuseChannel::attach(kj::AutoCloseFd fd) {
+  static const fuse_custom_io io = {
+    socketWritev,
+    socketRead,
+    nullptr,
+    nullptr
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+    ,
+    nullptr
+#endif
+  };
+  int rc = fuse_session_custom_io(session_, &io, fd.release());
+  KJ_REQUIRE(rc == 0, "libfuse does not take the descriptor", rc);
+  watch();
+}
+
+void FuseChannel::watch() {
+  int fd = fuse_session_fd(session_);
+  int flags;
+  KJ_SYSCALL(flags = fcntl(fd, F_GETFL));
+  KJ_SYSCALL(fcntl(fd, F_SETFL, flags | O_NONBLOCK));
+  observer_ = kj::heap<kj::UnixEventPort::FdObserver>(port_, fd,
+                                                      kj::UnixEventPort::FdObserver::OBSERVE_READ);
+}
+
+bool FuseChannel::receive() {
+  auto& buf = buffer_->buf;
+  int n = fuse_session_receive_buf(session_, &buf);
+  if (n == -EAGAIN || n == -EINTR) return false;
+  if (n <= 0) {
+    // 0 and ENODEV: unmounted. Anything else is an end too: nothing can be served over such a channel.
+    if (n != 0 && n != -ENODEV) KJ_LOG(ERROR, "the FUSE channel has failed", n);
+    ended_ = true;
+    return false;
+  }
+  fuse_session_process_buf(session_, &buf);
+  if (fuse_session_exited(session_)) ended_ = true;
+  return true;
+}
+
+kj::Promise<void> FuseChannel::run() {
+  for (uint32_t i = 0; i < kRequestsPerTurn; ++i) {
+    bool more = receive();
+    if (ended_) {
+      mounted_ = false;
+      return kj::READY_NOW;
+    }
+    if (!more) return observer_->whenBecomesReadable().then([this]() { return run(); });
+  }
+  return kj::evalLater([this]() { return run(); });
+}
+
+void FuseChannel::unmount() {
+  if (mounted_) fuse_session_unmount(session_);
+}
+
+}  // namespace dfs

@@ -1,0 +1,211 @@
+#include "fuse-client/fuse/ops.h"
+
+#include <fcntl.h>
+
+namespace dfs {
+namespace {
+
+FuseOps& opsOf(fuse_req_t req) {
+  return *static_cast<FuseOps*>(fuse_req_userdata(req));
+}
+
+template <typename Work> void with(fuse_req_t req, Work&& work) {
+  auto& ops = opsOf(req);
+  serve(ops.serving(), req, [&](Request& r) { return work(ops, r); });
+}
+
+void init(void*, fuse_conn_info* connection) {
+  // Writing behind is our own work: with the kernel's, it trusts its own size and times for ever. Pages go when times change
+  // (AUTO_INVAL), for a stopped client cannot say that its lease has ended.
+  connection->want &=
+      ~(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_HANDLE_KILLPRIV |
+        FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+  unsigned wanted = FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
+                    FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+                    FUSE_CAP_ASYNC_DIO;
+  connection->want |= wanted & connection->capable;
+  connection->max_write = kWriteBytesMax;
+  connection->max_readahead = kReadBytesMax;
+  connection->max_background = 64;
+  connection->time_gran = 1;
+}
+
+void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  with(req, [&](FuseOps& o, Request& r) { return o.lookup(r, InodeId(parent), name); });
+}
+void forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups) {
+  opsOf(req).forget(InodeId(ino), lookups);
+  fuse_reply_none(req);
+}
+void forgetMulti(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
+  for (size_t i = 0; i < count; ++i) opsOf(req).forget(InodeId(forgets[i].ino), forgets[i].nlookup);
+  fuse_reply_none(req);
+}
+void getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
+  with(req, [&](FuseOps& o, Request& r) { return o.getattr(r, InodeId(ino)); });
+}
+void setattr(fuse_req_t req, fuse_ino_t ino, struct stat* st, int toSet, fuse_file_info* fi) {
+  SetAttr set;
+  set.mode = toSet & FUSE_SET_ATTR_MODE;
+  set.uid = toSet & FUSE_SET_ATTR_UID;
+  set.gid = toSet & FUSE_SET_ATTR_GID;
+  set.size = toSet & FUSE_SET_ATTR_SIZE;
+  set.atimeNow = toSet & FUSE_SET_ATTR_ATIME_NOW;
+  set.mtimeNow = toSet & FUSE_SET_ATTR_MTIME_NOW;
+  set.atime = (toSet & FUSE_SET_ATTR_ATIME) && !set.atimeNow;
+  set.mtime = (toSet & FUSE_SET_ATTR_MTIME) && !set.mtimeNow;
+  set.to.mode = st->st_mode & 07777;
+  set.to.uid = st->st_uid;
+  set.to.gid = st->st_gid;
+  set.to.size = static_cast<uint64_t>(st->st_size);
+  set.to.atime = {st->st_atim.tv_sec, static_cast<uint32_t>(st->st_atim.tv_nsec)};
+  set.to.mtime = {st->st_mtim.tv_sec, static_cast<uint32_t>(st->st_mtim.tv_nsec)};
+  kj::Maybe<FileHandle> handle;
+  if (fi != nullptr) handle = fi->fh;
+  with(req, [&](FuseOps& o, Request& r) { return o.setattr(r, InodeId(ino), set, handle); });
+}
+void readlink(fuse_req_t req, fuse_ino_t ino) {
+  with(req, [&](FuseOps& o, Request& r) { return o.readlink(r, InodeId(ino)); });
+}
+void mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
+  with(req, [&](FuseOps& o, Request& r) { return o.mknod(r, InodeId(parent), name, mode, rdev); });
+}
+void mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) {
+  with(req, [&](FuseOps& o, Request& r) { return o.mkdir(r, InodeId(parent), name, mode); });
+}
+void unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  with(req, [&](FuseOps& o, Request& r) { return o.unlink(r, InodeId(parent), name); });
+}
+void rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  with(req, [&](FuseOps& o, Request& r) { return o.rmdir(r, InodeId(parent), name); });
+}
+void symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) {
+  with(req, [&](FuseOps& o, Request& r) { return o.symlink(r, target, InodeId(parent), name); });
+}
+void rename(fuse_req_t req, fuse_ino_t from, const char* fromName, fuse_ino_t to,
+            const char* toName, unsigned flags) {
+  with(req, [&](FuseOps& o, Request& r) {
+    return o.rename(r, InodeId(from), fromName, InodeId(to), toName, flags);
+  });
+}
+void link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char* name) {
+  with(req, [&](FuseOps& o, Request& r) { return o.link(r, InodeId(ino), InodeId(parent), name); });
+}
+void open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
+  with(req, [&](FuseOps& o, Request& r) { return o.open(r, InodeId(ino), *fi); });
+}
+void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* fi) {
+  with(req, [&](FuseOps& o, Request& r) { return o.create(r, InodeId(parent), name, mode, *fi); });
+}
+void read(fuse_req_t req, fuse_ino_t, size_t bytes, off_t offset, fuse_file_info* fi) {
+  with(req, [&](FuseOps& o, Request& r) {
+    return o.read(r, fi->fh, static_cast<uint64_t>(offset), static_cast<uint32_t>(bytes));
+  });
+}
+void write(fuse_req_t req, fuse_ino_t, const char* data, size_t bytes, off_t offset,
+           fuse_file_info* fi) {
+  // The bytes lie in the channel's buffer, which the next request overwrites: this is the one copy.
+  auto copy = kj::heapArray(reinterpret_cast<const kj::byte*>(data), bytes);
+  bool append = (fi->flags & O_APPEND) != 0;
+  with(req, [&](FuseOps& o, Request& r) {
+    return o.write(r, fi->fh, static_cast<uint64_t>(offset), kj::mv(copy), append && !fi->writepage,
+                   fi->writepage);
+  });
+}
+void flush(fuse_req_t req, fuse_ino_t, fuse_file_info* fi) {
+  with(req, [&](FuseOps& o, Request& r) { return o.flush(r, fi->fh); });
+}
+void release(fuse_req_t req, fuse_ino_t, fuse_file_info* fi) {
+  with(req, [&](FuseOps& o, Request& r) { return o.release(r, fi->fh); });
+}
+void fsync(fuse_req_t req, fuse_ino_t ino, int dataOnly, fuse_file_info*) {
+  with(req, [&](FuseOps& o, Request& r) { return o.fsync(r, InodeId(ino), dataOnly != 0); });
+}
+void opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
+  with(req, [&](FuseOps& o, Request& r) { return o.opendir(r, InodeId(ino), *fi); });
+}
+void readdir(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t cookie, fuse_file_info* fi) {
+  with(req, [&](FuseOps& o, Request& r) {
+    return o.readdir(r, InodeId(ino), fi->fh, static_cast<uint64_t>(cookie), bytes, false);
+  });
+}
+void readdirPlus(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t cookie, fuse_file_info* fi) {
+  with(req, [&](FuseOps& o, Request& r) {
+    return o.readdir(r, InodeId(ino), fi->fh, static_cast<uint64_t>(cookie), bytes, true);
+  });
+}
+void releasedir(fuse_req_t req, fuse_ino_t, fuse_file_info* fi) {
+  opsOf(req).releasedir(fi->fh);
+  fuse_reply_err(req, 0);
+}
+void fsyncdir(fuse_req_t req, fuse_ino_t ino, int dataOnly, fuse_file_info*) {
+  with(req, [&](FuseOps& o, Request& r) { return o.fsync(r, InodeId(ino), dataOnly != 0); });
+}
+void statfs(fuse_req_t req, fuse_ino_t) {
+  with(req, [&](FuseOps& o, Request& r) { return o.statfs(r); });
+}
+
+fuse_lowlevel_ops makeTable() {
+  fuse_lowlevel_ops t{};
+  t.init = init;
+  t.lookup = lookup;
+  t.forget = forget;
+  t.forget_multi = forgetMulti;
+  t.getattr = getattr;
+  t.setattr = setattr;
+  t.readlink = readlink;
+  t.mknod = mknod;
+  t.mkdir = mkdir;
+  t.unlink = unlink;
+  t.rmdir = rmdir;
+  t.symlink = symlink;
+  t.rename = rename;
+  t.link = link;
+  t.open = open;
+  t.create = create;
+  t.read = read;
+  t.write = write;
+  t.flush = flush;
+  t.release = release;
+  t.fsync = fsync;
+  t.opendir = opendir;
+  t.readdir = readdir;
+  t.readdirplus = readdirPlus;
+  t.releasedir = releasedir;
+  t.fsyncdir = fsyncdir;
+  t.statfs = statfs;
+  return t;
+}
+
+}  // namespace
+
+FuseOps::FuseOps(Vfs& vfs, kj::Timer& timer, CallerStatus& callers)
+    : vfs_(vfs),
+      callers_(callers),
+      tasks_(kj::Maybe<kj::TaskSet>()),
+      serving_{tasks_.emplace(errors_), timer, callers} {}
+
+FuseOps::~FuseOps() noexcept(false) {}
+
+const fuse_lowlevel_ops& FuseOps::table() {
+  static const fuse_lowlevel_ops table = makeTable();
+  return table;
+}
+
+void FuseOps::stop() {
+  tasks_ = nullptr;
+}
+
+Caller FuseOps::callerOf(const Request& r, bool withGroups) {
+  auto& context = r.context();
+  Caller caller;
+  caller.uid = context.uid;
+  caller.gid = context.gid;
+  caller.tid = context.pid;
+  caller.umask = context.umask;
+  // Root needs none: nothing is decided by its groups but set-gid bits that it may keep.
+  if (withGroups && context.uid != 0) caller.groups = callers_.groups(context.pid);
+  return caller;
+}
+
+}  // namespace dfs

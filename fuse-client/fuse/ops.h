@@ -1,0 +1,81 @@
+#pragma once
+// The table of FUSE operations: each call of the kernel becomes a call of the Vfs and one reply.
+//
+// Thread: the loop's. Owner: Mount; outlives the channel.
+// No attribute, entry or page outlives the next question: every timeout is zero, while the kernel's page cache stays on
+// (AUTO_INVAL_DATA; the Vfs drops pages itself when contents have changed).
+
+#include "common/limits.h"
+#include "fuse-client/fuse/request.h"
+#include "fuse-client/vfs/vfs.h"
+
+namespace dfs {
+
+class FuseOps {
+ public:
+  FuseOps(Vfs& vfs, kj::Timer& timer, CallerStatus& callers);
+  ~FuseOps() noexcept(false);
+  KJ_DISALLOW_COPY(FuseOps);
+
+  static const fuse_lowlevel_ops& table();
+  // Its userdata is a FuseOps.
+
+  // The work behind each operation, by file: ops_names.cc, ops_attributes.cc, ops_file.cc, ops_directory.cc.
+  Task<void> lookup(Request& r, InodeId parent, std::string name);
+  Task<void> mknod(Request& r, InodeId parent, std::string name, mode_t mode, dev_t rdev);
+  Task<void> mkdir(Request& r, InodeId parent, std::string name, mode_t mode);
+  Task<void> symlink(Request& r, std::string target, InodeId parent, std::string name);
+  Task<void> link(Request& r, InodeId ino, InodeId parent, std::string name);
+  Task<void> unlink(Request& r, InodeId parent, std::string name);
+  Task<void> rmdir(Request& r, InodeId parent, std::string name);
+  Task<void> rename(Request& r, InodeId from, std::string fromName, InodeId to, std::string toName,
+                    uint32_t flags);
+  Task<void> readlink(Request& r, InodeId ino);
+
+  Task<void> getattr(Request& r, InodeId ino);
+  Task<void> setattr(Request& r, InodeId ino, SetAttr set, kj::Maybe<FileHandle> handle);
+  Task<void> statfs(Request& r);
+
+  Task<void> create(Request& r, InodeId parent, std::string name, mode_t mode, fuse_file_info fi);
+  Task<void> open(Request& r, InodeId ino, fuse_file_info fi);
+  Task<void> read(Request& r, FileHandle handle, uint64_t offset, uint32_t bytes);
+  Task<void> write(Request& r, FileHandle handle, uint64_t offset, kj::Array<kj::byte> data,
+                   bool append, bool fromWriteback);
+  Task<void> flush(Request& r, FileHandle handle);
+  Task<void> release(Request& r, FileHandle handle);
+  Task<void> fsync(Request& r, InodeId ino, bool dataOnly);
+
+  Task<void> opendir(Request& r, InodeId ino, fuse_file_info fi);
+  Task<void> readdir(Request& r, InodeId ino, DirHandle handle, uint64_t cookie, size_t bytes,
+                     bool plus);
+  void releasedir(DirHandle handle) { vfs_.releasedir(handle); }
+  void forget(InodeId ino, uint64_t lookups) { vfs_.forget(ino, lookups); }
+
+  Serving& serving() { return serving_; }
+  void stop();
+  // Drops all work under way: each request is answered (with EIO).
+
+ private:
+  class Errors final : public kj::TaskSet::ErrorHandler {
+    void taskFailed(kj::Exception&& e) override {
+      KJ_LOG(ERROR, "a request could not be answered", e);
+    }
+  };
+
+  Caller callerOf(const Request& r, bool withGroups = true);
+  void replyEntry(Request& r, Outcome<Attr> made);
+
+  Vfs& vfs_;
+  CallerStatus& callers_;
+  Errors errors_;
+  kj::Maybe<kj::TaskSet> tasks_;
+  Serving serving_;
+};
+
+struct stat toStat(const Attr& attr);
+fuse_entry_param toEntry(const Attr& attr);
+mode_t modeOf(const Attr& attr);  // with the type's bits
+mode_t typeBits(schema::Kind kind);
+schema::Kind kindOf(mode_t mode);  // NONE: not a type
+
+}  // namespace dfs

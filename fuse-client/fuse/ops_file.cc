@@ -1,0 +1,78 @@
+#include "fuse-client/fuse/ops.h"
+
+#include <fcntl.h>
+
+namespace dfs {
+namespace {
+
+void fill(fuse_file_info& fi, const Vfs::Opened& opened) {
+  fi.fh = opened.handle;
+  fi.keep_cache = opened.keepCache;
+  // A descriptor that cannot write has nothing to flush, and each FLUSH costs a round trip to the kernel.
+  fi.noflush = (fi.flags & O_ACCMODE) == O_RDONLY;
+}
+
+}  // namespace
+
+Task<void> FuseOps::create(Request& r, InodeId parent, std::string name, mode_t mode,
+                           fuse_file_info fi) {
+  auto made = co_await vfs_.create(parent, kj::mv(name), mode & 07777, fi.flags, callerOf(r));
+  if (!made.ok()) {
+    r.error(made.err());
+    co_return;
+  }
+  fill(fi, made->opened);
+  if (r.created(toEntry(made->attr), fi)) co_return;
+  vfs_.forget(made->attr.ino, 1);
+  auto err = co_await vfs_.release(made->opened.handle);
+  if (err != Errno::OK) KJ_LOG(WARNING, "closing a file that nobody waited for", nameOf(err));
+}
+
+Task<void> FuseOps::open(Request& r, InodeId ino, fuse_file_info fi) {
+  auto opened = co_await vfs_.open(ino, fi.flags, callerOf(r));
+  if (!opened.ok()) {
+    r.error(opened.err());
+    co_return;
+  }
+  fill(fi, *opened);
+  if (r.opened(fi)) co_return;
+  auto err = co_await vfs_.release(opened->handle);
+  if (err != Errno::OK) KJ_LOG(WARNING, "closing a file that nobody waited for", nameOf(err));
+}
+
+Task<void> FuseOps::read(Request& r, FileHandle handle, uint64_t offset, uint32_t bytes) {
+  auto data = co_await vfs_.read(handle, offset, bytes);
+  if (!data.ok()) {
+    r.error(data.err());
+    co_return;
+  }
+  r.data(*data);
+}
+
+Task<void> FuseOps::write(Request& r, FileHandle handle, uint64_t offset, kj::Array<kj::byte> data,
+                          bool append, bool fromWriteback) {
+  auto written = co_await vfs_.write(handle, offset, kj::mv(data), append, fromWriteback, false);
+  if (!written.ok()) {
+    r.error(written.err());
+    co_return;
+  }
+  r.written(*written);
+}
+
+Task<void> FuseOps::flush(Request& r, FileHandle handle) {
+  auto err = co_await vfs_.flush(handle);
+  r.error(err);
+}
+
+Task<void> FuseOps::release(Request& r, FileHandle handle) {
+  // Nobody hears of an error here; flush and fsync have told it.
+  auto err = co_await vfs_.release(handle);
+  r.error(err);
+}
+
+Task<void> FuseOps::fsync(Request& r, InodeId ino, bool dataOnly) {
+  auto err = co_await vfs_.fsync(ino, dataOnly);
+  r.error(err);
+}
+
+}  // namespace dfs
