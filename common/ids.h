@@ -21,8 +21,8 @@ template <typename Tag> struct Id {
   explicit constexpr operator bool() const { return value != 0; }
 };
 
-template <typename Tag> uint64_t KJ_STRINGIFY(Id<Tag> id) {
-  return id.value;
+template <typename Tag> auto KJ_STRINGIFY(Id<Tag> id) {
+  return kj::toCharSequence(id.value);
 }
 
 using InodeId = Id<struct InodeTag>;      // root is 1; never reused
@@ -43,8 +43,8 @@ struct BlockId {
   constexpr uint64_t sequence() const { return value & ((uint64_t(1) << 40) - 1); }
   constexpr auto operator<=>(const BlockId&) const = default;
 };
-inline uint64_t KJ_STRINGIFY(BlockId id) {
-  return id.value;
+inline auto KJ_STRINGIFY(BlockId id) {
+  return kj::toCharSequence(id.value);
 }
 
 struct Uuid {
