@@ -1,0 +1,116 @@
+// chmod, chown, utimes and truncation in one command, as the kernel sends them.
+
+#include "common/limits.h"
+#include "nameserver/meta/operations.h"
+
+namespace dfs::meta {
+namespace {
+
+bool valid(const Time& t) {
+  return t.nsec < 1'000'000'000;
+}
+
+Errno checkSize(Context& c, const Inode& inode, schema::Setattr::Reader r) {
+  if (inode.directory()) return Errno::IS_DIR;
+  if (inode.kind != Kind::FILE) return Errno::INVAL;
+  if (!r.getOpenForWrite() && !c.caller.may(inode, kMayWrite)) return Errno::ACCESS;
+  if (r.getSize() > kFileBytesMax) return Errno::TOO_LARGE;
+  return Errno::OK;
+}
+
+Errno checkOwner(Context& c, const Inode& inode, schema::Setattr::Reader r) {
+  auto set = r.getSet();
+  bool owner = c.caller.uid == inode.uid;
+  if (set.getUid()) {
+    if (r.getUid() == UINT32_MAX) return Errno::INVAL;
+    if (!c.caller.root() && !(owner && r.getUid() == inode.uid)) return Errno::PERM;
+  }
+  if (set.getGid()) {
+    if (r.getGid() == UINT32_MAX) return Errno::INVAL;
+    bool member = r.getGid() == inode.gid || c.caller.in(r.getGid());
+    if (!c.caller.root() && !(owner && member)) return Errno::PERM;
+  }
+  return Errno::OK;
+}
+
+Errno checkTimes(Context& c, const Inode& inode, schema::Setattr::Reader r) {
+  auto set = r.getSet();
+  bool atime = set.getAtime() || set.getAtimeNow();
+  bool mtime = set.getMtime() || set.getMtimeNow();
+  if (!atime && !mtime) return Errno::OK;
+  bool atimeGiven = atime && !set.getAtimeNow();
+  bool mtimeGiven = mtime && !set.getMtimeNow();
+  if (atimeGiven && !valid(fromWire(r.getAtime()))) return Errno::INVAL;
+  if (mtimeGiven && !valid(fromWire(r.getMtime()))) return Errno::INVAL;
+  if (c.caller.owns(inode)) return Errno::OK;
+  // Who may write may set both times to now. One alone is a matter of the owner, but for the mtime
+  // that comes along with a truncation.
+  bool truncation = set.getSize();
+  bool touch = !atimeGiven && !mtimeGiven && (truncation || (atime && mtime));
+  if (!touch) return Errno::PERM;
+  return truncation || c.caller.may(inode, kMayWrite) ? Errno::OK : Errno::ACCESS;
+}
+
+Errno check(Context& c, const Inode& inode, schema::Setattr::Reader r) {
+  auto set = r.getSet();
+  if (set.getSize()) {
+    auto refusal = checkSize(c, inode, r);
+    if (refusal != Errno::OK) return refusal;
+  }
+  auto refusal = checkOwner(c, inode, r);
+  if (refusal != Errno::OK) return refusal;
+  if (set.getMode()) {
+    if (inode.kind == Kind::SYMLINK) return Errno::NOT_SUP;
+    if (!c.caller.owns(inode)) return Errno::PERM;
+  }
+  return checkTimes(c, inode, r);
+}
+
+void setModeAndOwner(Context& c, Inode& inode, schema::Setattr::Reader r) {
+  auto set = r.getSet();
+  if (set.getUid()) inode.uid = r.getUid();
+  if (set.getGid()) inode.gid = r.getGid();
+  if (set.getMode()) {
+    inode.mode = r.getMode() & kModeBits;
+    if (!c.caller.root() && !c.caller.in(inode.gid)) inode.mode &= ~kSetGid;
+  }
+  bool given = set.getUid() || set.getGid();
+  if ((given || r.getKillSetId()) && !inode.directory()) clearSetId(inode);
+}
+
+}  // namespace
+
+Errno applySetattr(Context& c, schema::Setattr::Reader r, Answer& out) {
+  KJ_IF_MAYBE(inode, c.store.inode(InodeId(r.getIno()))) {
+    auto refusal = check(c, *inode, r);
+    if (refusal != Errno::OK) return refusal;
+
+    auto set = r.getSet();
+    setModeAndOwner(c, *inode, r);
+    if (set.getSize()) {
+      if (r.getSize() < inode->size) cutRows(c, *inode, r.getSize());
+      inode->size = r.getSize();
+      stampModify(*inode, c.now);
+    } else {
+      stampChange(*inode, c.now);
+    }
+    if (set.getAtimeNow()) {
+      inode->atime = c.now;
+    } else if (set.getAtime()) {
+      inode->atime = fromWire(r.getAtime());
+    }
+    if (set.getMtimeNow()) {
+      if (!set.getSize()) inode->mtime = inode->ctime;
+      inode->mtimeSet = false;
+    } else if (set.getMtime()) {
+      inode->mtime = fromWire(r.getMtime());
+      inode->mtimeSet = true;
+    }
+    c.store.putInode(*inode);
+    out.ino = inode->ino;
+    return Errno::OK;
+  }
+  return Errno::STALE;
+}
+
+}  // namespace dfs::meta

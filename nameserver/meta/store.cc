@@ -1,0 +1,192 @@
+// See store.h.
+
+#include "nameserver/meta/store.h"
+
+namespace dfs::meta {
+namespace {
+
+template <typename Record> Record metaRecord(Store& store, MetaKey k) {
+  KJ_IF_MAYBE(value, store.get(Table::META, key(static_cast<uint64_t>(k)))) {
+    return Record::decode(*value);
+  }
+  return Record();
+}
+
+}  // namespace
+
+std::vector<uint64_t> Store::keysAbove(Table table, uint64_t above, uint32_t max) {
+  std::vector<uint64_t> keys;
+  if (above == ~uint64_t(0)) return keys;
+  auto cursor = from(table, key(above + 1));
+  for (; cursor->valid() && keys.size() < max; cursor->next()) {
+    keys.push_back(keyNumber(cursor->key(), 0));
+  }
+  return keys;
+}
+
+kj::Maybe<ClusterRecord> Store::cluster() {
+  KJ_IF_MAYBE(value, get(Table::META, key(static_cast<uint64_t>(MetaKey::CLUSTER)))) {
+    return ClusterRecord::decode(*value);
+  }
+  return nullptr;
+}
+
+AppliedRecord Store::applied() {
+  return metaRecord<AppliedRecord>(*this, MetaKey::APPLIED);
+}
+
+CountsRecord Store::counts() {
+  return metaRecord<CountsRecord>(*this, MetaKey::COUNTS);
+}
+
+NextRecord Store::next() {
+  return metaRecord<NextRecord>(*this, MetaKey::NEXT);
+}
+
+void Store::moveView() {
+  auto n = next();
+  n.view += 1;
+  putMeta(MetaKey::NEXT, n);
+}
+
+// --- inodes ---
+
+kj::Maybe<Inode> Store::inode(InodeId ino) {
+  KJ_IF_MAYBE(value, get(Table::INODE, key(ino.value))) {
+    return Inode::decode(ino, *value);
+  }
+  return nullptr;
+}
+
+void Store::putInode(const Inode& inode) {
+  put(Table::INODE, key(inode.ino.value), inode.encode());
+}
+
+void Store::addInode(const Inode& inode) {
+  KJ_ASSERT(!has(Table::INODE, key(inode.ino.value)), "an inode number is used twice", inode.ino);
+  putInode(inode);
+  changeCounts([](CountsRecord& c) { c.inodes += 1; });
+}
+
+void Store::eraseInode(InodeId ino) {
+  KJ_ASSERT(erase(Table::INODE, key(ino.value)), "an inode is freed twice", ino);
+  changeCounts([](CountsRecord& c) { c.inodes -= 1; });
+}
+
+void Store::addOrphan(InodeId ino) {
+  put(Table::ORPHAN, key(ino.value), encodeMark());
+  changeCounts([](CountsRecord& c) { c.orphans += 1; });
+}
+
+void Store::eraseOrphan(InodeId ino) {
+  KJ_ASSERT(erase(Table::ORPHAN, key(ino.value)), "not an orphan", ino);
+  changeCounts([](CountsRecord& c) { c.orphans -= 1; });
+}
+
+kj::Maybe<TrimRecord> Store::trim(InodeId ino) {
+  KJ_IF_MAYBE(value, get(Table::TRIM, key(ino.value))) {
+    return TrimRecord::decode(*value);
+  }
+  return nullptr;
+}
+
+// --- names ---
+
+kj::Maybe<Store::Name> Store::findName(InodeId parent, Bytes name) {
+  auto first = firstCookie(name);
+  auto cursor = from(Table::DIRENT, key(parent.value, first));
+  for (; cursor->valid(); cursor->next()) {
+    if (keyNumber(cursor->key(), 0) != parent.value) break;
+    auto cookie = keyNumber(cursor->key(), 1);
+    if (cookie >= first + kTiebreaks) break;
+    auto entry = Dirent::decode(cursor->value());
+    if (bytesOf(entry.name) == name) return Name{cookie, kj::mv(entry)};
+  }
+  return nullptr;
+}
+
+Outcome<uint64_t> Store::freeCookie(InodeId parent, Bytes name) {
+  auto first = firstCookie(name);
+  auto wanted = first;
+  auto cursor = from(Table::DIRENT, key(parent.value, first));
+  for (; cursor->valid(); cursor->next()) {
+    if (keyNumber(cursor->key(), 0) != parent.value) break;
+    if (keyNumber(cursor->key(), 1) != wanted) break;
+    wanted += 1;
+  }
+  if (wanted == first + kTiebreaks) return Errno::NO_SPACE;
+  return wanted;
+}
+
+void Store::putName(InodeId parent, uint64_t cookie, const Dirent& entry) {
+  put(Table::DIRENT, key(parent.value, cookie), entry.encode());
+  put(Table::LINK, key(entry.ino.value, parent.value, cookie), encodeMark());
+}
+
+void Store::eraseName(InodeId parent, uint64_t cookie, InodeId ino) {
+  KJ_ASSERT(erase(Table::DIRENT, key(parent.value, cookie)), "no such entry", parent, cookie);
+  KJ_ASSERT(erase(Table::LINK, key(ino.value, parent.value, cookie)), "an entry without its link",
+            parent, cookie, ino);
+}
+
+bool Store::emptyDirectory(InodeId ino) {
+  auto cursor = from(Table::DIRENT, key(ino.value, 0));
+  return !cursor->valid() || keyNumber(cursor->key(), 0) != ino.value;
+}
+
+// --- rows ---
+
+kj::Maybe<RowRecord> Store::row(InodeId ino, uint64_t index) {
+  KJ_IF_MAYBE(value, get(Table::ROW, key(ino.value, index))) {
+    return RowRecord::decode(*value);
+  }
+  return nullptr;
+}
+
+void Store::putRow(InodeId ino, uint64_t index, const RowRecord& row) {
+  put(Table::ROW, key(ino.value, index), row.encode());
+  put(Table::BLOCK, key(row.block.value), BlockRecord{ino, index}.encode());
+}
+
+void Store::eraseRow(InodeId ino, uint64_t index, BlockId block, uint64_t nowMs) {
+  KJ_ASSERT(erase(Table::ROW, key(ino.value, index)), "no such row", ino, index);
+  KJ_ASSERT(erase(Table::BLOCK, key(block.value)), "a row's block is not known", ino, index, block);
+  addReclaim(block, nowMs);
+}
+
+kj::Maybe<BlockRecord> Store::named(BlockId block) {
+  KJ_IF_MAYBE(value, get(Table::BLOCK, key(block.value))) {
+    return BlockRecord::decode(*value);
+  }
+  return nullptr;
+}
+
+void Store::addReclaim(BlockId block, uint64_t nowMs) {
+  put(Table::RECLAIM, key(block.value), ReclaimRecord{nowMs}.encode());
+  changeCounts([](CountsRecord& c) { c.reclaimBlocks += 1; });
+}
+
+bool Store::eraseReclaim(BlockId block) {
+  if (!erase(Table::RECLAIM, key(block.value))) return false;
+  changeCounts([](CountsRecord& c) { c.reclaimBlocks -= 1; });
+  return true;
+}
+
+// --- what was handed out ---
+
+bool Store::everAllotted(BlockId block) {
+  KJ_IF_MAYBE(value, get(Table::SEQUENCE, key(block.chain().value))) {
+    return block.sequence() >= 1 && block.sequence() < decodeNumber(*value);
+  }
+  return false;
+}
+
+kj::Maybe<SessionId> Store::handedOutTo(BlockId block) {
+  auto cursor = from(Table::BLOCK_RANGE, key(block.value));
+  if (!cursor->valid()) return nullptr;
+  auto range = RangeRecord::decode(cursor->value());
+  if (range.first > block.value) return nullptr;
+  return range.session;
+}
+
+}  // namespace dfs::meta
