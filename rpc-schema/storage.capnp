@@ -59,11 +59,13 @@ struct BlockState {
 }
 
 interface BlockReplica {
-  apply @0 (at :At, update :Update, version :UInt64, baseEpoch :UInt64)
-      -> (err :T.Errno, stamps :List(Stamp));
+  apply @0 (at :At, update :Update, version :UInt64, baseEpoch :UInt64, epoch :UInt64)
+      -> (err :T.Errno, stamps :List(Stamp), roomy :Bool);
   # From the predecessor of the same epoch. The block here must stand at (baseEpoch, version - 1),
   # or at `version` by the same request (a repeat, C2); NO_BLOCK or STALE otherwise: the predecessor
   # sends the whole block (C7). Answered when this member and all after it have applied it.
+  # epoch: in which the head took the update, and so the block's from now on; at.epoch is a later one
+  # when it is forwarded again after the chain has moved (C2). roomy: as in reserve.
 
   install @1 (at :At, state :BlockState, offset :UInt32, data :Data, sums :List(UInt64), last :Bool,
               request :T.RequestId, requestVersion :UInt64)
@@ -85,6 +87,12 @@ interface BlockReplica {
   synced @5 (at :At, chain :UInt32) -> (err :T.Errno);
   # All of the chain has been sent in this epoch: make it durable (Y6) and tell the name server that
   # this member can serve.
+
+  reserve @6 (at :At, block :UInt64, offset :UInt32, bytes :UInt32, clearFrom :UInt32)
+      -> (err :T.Errno, roomy :Bool);
+  # Makes room for an update here and at all members after this one, before any applies it (C8).
+  # NO_SPACE: nowhere. roomy: this member and all after it have so much free that the head may leave
+  # this step out for a while in this epoch.
 }
 
 interface StoreDoor {
