@@ -58,6 +58,12 @@ inline constexpr uint32_t kNodesMax = 4096;
 inline constexpr size_t kAdmissionBytesMax = 256u << 20;  // client writes held by one daemon
 inline constexpr uint32_t kAdmissionWaitersMax = 4096;
 
+inline constexpr uint64_t kRoomyBytes = uint64_t(4) << 30;
+// Free above the reserve: writes need no step of their own to reserve space (C8).
+static_assert(kRoomyBytes >= 4 * kAdmissionBytesMax);
+inline constexpr uint32_t kResyncChainsAtOnce = 4;
+inline constexpr uint32_t kResyncBlocksAtOnce = 4;  // of one chain, each with one piece in flight
+
 // Times, in milliseconds. T1 to T4: a client counts its lease from when it sent the renewal and
 // takes off drift and a margin; the name server adds drift.
 inline constexpr uint64_t kSessionLeaseMs = 10'000;
@@ -71,6 +77,9 @@ inline constexpr uint64_t kNodeSilentMs = 3'000;  // then it leaves its chains
 inline constexpr uint64_t kNodeLeaseMs =
     2'000;  // a daemon stops serving this long after a beat sent
 static_assert(kNodeLeaseMs * (1000 + kDriftPerMille) / 1000 + kLeaseMarginMs < kNodeSilentMs);
+inline constexpr uint64_t kViewWaitMs = 2'000;     // a daemon that is behind waits for the view
+inline constexpr uint64_t kForwardTryMs = 10'000;  // then an update is sent to the successor again
+inline constexpr uint64_t kFetchTryMs = 2'000;     // a piece of another member's copy
 inline constexpr uint64_t kNodesSettleMs = 15'000;  // silence counts from then after a start (C5)
 inline constexpr uint64_t kReclaimGraceMs = 10'000;
 inline constexpr uint64_t kPublishAfterMs =
