@@ -48,6 +48,8 @@ struct TestWorld {
   uint32_t uid = 0, gid = 0;
   std::vector<uint32_t> groups;
 
+  bool watch = true;  // compare the store before and after each refusal (slow if it is large)
+
   explicit TestWorld(bool cluster = true) {
     if (cluster) EXPECT_EQ(createCluster().err, Errno::OK);
   }
@@ -70,7 +72,7 @@ struct TestWorld {
   }
 
   Result apply(capnp::MallocMessageBuilder& message) {
-    auto before = kv.digest(false);
+    auto before = watch ? kv.digest(false) : 0;
     Result result;
     index += 1;
     auto entry = message.getRoot<schema::Entry>().asReader();
@@ -81,7 +83,7 @@ struct TestWorld {
       }
     });
     twin.apply(index, 1, entry, [](uint32_t, schema::Outcome::Reader) {});
-    if (result.err != Errno::OK) {
+    if (watch && result.err != Errno::OK) {
       EXPECT_EQ(before, kv.digest(false))
           << "a refusal changed the store: " << nameOf(result.err).cStr();
     }
