@@ -91,12 +91,8 @@ Task<void> RaftReplicator::submit() {
   submitted_.clear();
   submitted_.push_back(kj::mv(proposals));
   RaftCoreEntry entry{leadTerm_, RAFT_CORE_COMMAND, body.begin(), body.size()};
-  RaftCoreUpdate update;
-  int code = raftCoreSubmit(core_, nowMs(), &entry, 1, &update);
-  KJ_DEFER(raftCoreUpdateFree(&update));
-  if (code != RAFT_CORE_OK) stepFailed(code);
-  auto taken = takeUpdate(&update);
-  co_await kj::mv(taken);
+  auto done = submitEntry(entry);
+  co_await kj::mv(done);
 }
 
 Task<void> RaftReplicator::refuseWithoutRoom() {

@@ -355,16 +355,27 @@ bool raftCoreLeads(RaftCore* core) {
   return raft_state(&core->raft) == RAFT_LEADER;
 }
 
-unsigned raftCoreVoters(const RaftCore* core) {
+const char* raftCoreProblem(RaftCore* core, int code) {
+  return code == RAFT_CORE_BROKEN ? core->problem : raft_strerror(code);
+}
+
+static unsigned votersOf(const struct raft_configuration* configuration) {
   unsigned voters = 0;
-  for (unsigned i = 0; i < core->raft.configuration.n; ++i) {
-    if (core->raft.configuration.servers[i].role == RAFT_VOTER) ++voters;
+  for (unsigned i = 0; i < configuration->n; ++i) {
+    if (configuration->servers[i].role == RAFT_VOTER) ++voters;
   }
   return voters;
 }
 
-const char* raftCoreProblem(RaftCore* core, int code) {
-  return code == RAFT_CORE_BROKEN ? core->problem : raft_strerror(code);
+unsigned raftCoreVoters(const RaftCore* core) { return votersOf(&core->raft.configuration); }
+
+unsigned raftCoreVotersIn(const void* configuration, size_t bytes) {
+  struct raft_configuration decoded;
+  struct raft_buffer buffer = {(void*)configuration, bytes};
+  if (raft_configuration_decode(&buffer, &decoded) != 0) return 0;
+  unsigned voters = votersOf(&decoded);
+  raft_configuration_close(&decoded);
+  return voters;
 }
 
 size_t raftCoreEncodeConfiguration(const uint64_t* ids, const char* const* addresses,

@@ -115,6 +115,8 @@ bool raftCoreLeads(RaftCore* core);
 unsigned raftCoreVoters(const RaftCore* core);
 const char* raftCoreProblem(RaftCore* core, int code);
 
+unsigned raftCoreVotersIn(const void* configuration, size_t bytes);  // 0: it is not one
+
 size_t raftCoreEncodeConfiguration(const uint64_t* ids, const char* const* addresses,
                                    unsigned count, void* into, size_t intoBytes);
 // All voters. 0: it does not fit, or is no configuration.

@@ -89,7 +89,7 @@ void RaftLog::pushSegmentRecord() {
   ++plannedSegment_;
   plannedOffset_ = 0;
   uint64_t last = lastIndex();
-  uint64_t term = entries_.empty() ? termBefore_ : entries_.back().term;
+  uint64_t term = lastTerm();
   push(RecordType::SEGMENT, last, term,
        encodeSegmentBody(lastConfigurationIndex(), lastConfiguration()));
 }
@@ -130,7 +130,7 @@ kj::Promise<Errno> RaftLog::append(kj::Array<LogEntry> entries) {
     KJ_ASSERT(plan(recordBytes(entry.body.size()), newSegment));
     if (newSegment) pushSegmentRecord();
     uint64_t index = lastIndex() + 1;
-    uint64_t last = entries_.empty() ? termBefore_ : entries_.back().term;
+    uint64_t last = lastTerm();
     KJ_ASSERT(entry.term >= last, "terms never fall", index, entry.term, last);
     entries_.push_back(
         {plannedSegment_, plannedOffset_, entry.term, recordBytes(entry.body.size()), entry.type});
@@ -155,7 +155,7 @@ Errno RaftLog::truncate(uint64_t from) {
   if (newSegment) pushSegmentRecord();
   while (lastIndex() >= from) entries_.pop_back();
   forgetConfigurationsAbove(from - 1);
-  push(RecordType::TRUNCATE, lastIndex(), entries_.empty() ? termBefore_ : entries_.back().term,
+  push(RecordType::TRUNCATE, lastIndex(), lastTerm(),
        nullptr);
   startWriting();
   return Errno::OK;

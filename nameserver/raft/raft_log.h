@@ -49,6 +49,7 @@ class RaftLog {
   uint64_t lastIndex() const { return firstIndex_ + entries_.size() - 1; }  // accepted ones
   uint64_t termBefore() const { return termBefore_; }  // of the entry before firstIndex()
   uint64_t termOf(uint64_t index) const { return at(index).term; }
+  uint64_t lastTerm() const { return entries_.empty() ? termBefore_ : entries_.back().term; }
   RecordType typeOf(uint64_t index) const { return at(index).type; }
   uint64_t bytes() const;  // of all segments
   uint64_t syncCount() const { return syncs_; }
@@ -56,6 +57,8 @@ class RaftLog {
   uint64_t configurationIndex() const { return configurationIndex_; }
   Bytes configuration() const { return configuration_; }
   // As of the entry before firstIndex(); 0 and empty if the log begins with index 1.
+
+  Bytes lastConfiguration() const;  // the latest, committed or not
 
   bool hasRoom(uint64_t bodyBytes, uint32_t spareSegments) const;
   // For one more entry, leaving that many prepared segments.
@@ -119,7 +122,6 @@ class RaftLog {
   Task<void> adoptPrepared();
   void forgetConfigurationsAbove(uint64_t index);
   uint64_t lastConfigurationIndex() const;
-  Bytes lastConfiguration() const;
   void fail(kj::Exception&& exception);
   void checkWorks();
 

@@ -73,8 +73,7 @@ Task<kj::Own<RaftReplicator>> RaftReplicator::open(Env& env, Kv& kv, Applier& ap
   auto& vote = votes->vote();
   KJ_REQUIRE(vote.server == options.serverId, "this is another server's directory", vote.server,
              options.serverId);
-  uint64_t lastTerm =
-      log->lastIndex() < log->firstIndex() ? log->termBefore() : log->termOf(log->lastIndex());
+  uint64_t lastTerm = log->lastTerm();
   KJ_REQUIRE(vote.term >= lastTerm,
              "the file of term and vote is older than the log: it was damaged or put back. Nothing "
              "was changed",
@@ -99,14 +98,22 @@ Task<kj::Own<RaftReplicator>> RaftReplicator::open(Env& env, Kv& kv, Applier& ap
   }
   RaftCoreCut cut{l.firstIndex() - 1, l.termBefore(), l.configurationIndex(),
                   l.configuration().begin(), l.configuration().size()};
+  unsigned voters = raftCoreVotersIn(l.lastConfiguration().begin(), l.lastConfiguration().size());
+  KJ_REQUIRE(voters > 0, "the log has no configuration of its group. Nothing was changed");
+  KJ_REQUIRE(transport != nullptr || voters == 1,
+             "the log is of a group of name servers, and this one has no way to reach the others");
+  if (voters == 1) {
+    // libraft lets a lone voter lead in the term that it led in before. Ours is a new one with each
+    // start: others tell leaderships apart by it.
+    auto raised = r.votes_->write(r.votes_->vote().term + 1, 0);
+    co_await kj::mv(raised);
+  }
   RaftCoreUpdate update;
   int code = raftCoreStart(r.core_, r.nowMs(), r.votes_->vote().term, r.votes_->vote().votedFor,
                            l.firstIndex() > 1 ? &cut : nullptr, l.firstIndex(), entries.begin(),
                            static_cast<unsigned>(entries.size()), &update);
   KJ_DEFER(raftCoreUpdateFree(&update));
   if (code != RAFT_CORE_OK) r.stepFailed(code);
-  KJ_REQUIRE(transport != nullptr || raftCoreVoters(r.core_) == 1,
-             "the log is of a group of name servers, and this one has no way to reach the others");
   auto taken = r.takeUpdate(&update);
   co_await kj::mv(taken);
   r.start();
@@ -186,7 +193,13 @@ void RaftReplicator::wake() {
 Task<void> RaftReplicator::run() {
   armTimer();
   while (failure_ == nullptr) {
-    if (!events_.empty()) {
+    if (leadTerm_ != 0 && log_->lastTerm() < leadTerm_) {
+      // libraft makes no entry of the new term when a lone voter elects itself; without one nothing
+      // older counts as committed (Raft, 5.4.2).
+      RaftCoreEntry barrier{leadTerm_, RAFT_CORE_BARRIER, "\0\0\0\0\0\0\0", 8};
+      auto done = submitEntry(barrier);
+      co_await kj::mv(done);
+    } else if (!events_.empty()) {
       Event event = kj::mv(events_.front());
       events_.pop_front();
       RaftCoreUpdate update;
@@ -204,6 +217,16 @@ Task<void> RaftReplicator::run() {
       co_await kj::mv(paf.promise);
     }
   }
+}
+
+Task<void> RaftReplicator::submitEntry(RaftCoreEntry entry) {
+  // The entry's bytes are copied before this waits.
+  RaftCoreUpdate update;
+  int code = raftCoreSubmit(core_, nowMs(), &entry, 1, &update);
+  KJ_DEFER(raftCoreUpdateFree(&update));
+  if (code != RAFT_CORE_OK) stepFailed(code);
+  auto taken = takeUpdate(&update);
+  co_await kj::mv(taken);
 }
 
 int RaftReplicator::stepEvent(Event& event, RaftCoreUpdate* update) {

@@ -113,6 +113,7 @@ class RaftReplicator final : public Replicator {
   // raft_replicator.cc
   void start();
   Task<void> run();
+  Task<void> submitEntry(RaftCoreEntry entry);
   Task<void> takeUpdate(RaftCoreUpdate* update);
   void takeEntries(const RaftCoreUpdate& update);
   Task<void> persisted(kj::Promise<Errno> appended, uint64_t index, uint64_t entryTerm);

@@ -62,6 +62,9 @@ Task<kj::Maybe<kj::Own<VoteFile>>> VoteFile::open(Disk& disk) {
                "said is not known. Nothing was changed",
                kName, "offset", slot * kSlot);
   }
+  // What a killed process had written and not synced is believed from here on.
+  auto synced = co_await file->file_->sync();
+  KJ_REQUIRE(synced == Errno::OK, "cannot sync term and vote", nameOf(synced));
   co_return kj::Maybe<kj::Own<VoteFile>>(kj::mv(file));
 }
 
