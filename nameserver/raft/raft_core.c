@@ -367,7 +367,9 @@ static unsigned votersOf(const struct raft_configuration* configuration) {
   return voters;
 }
 
-unsigned raftCoreVoters(const RaftCore* core) { return votersOf(&core->raft.configuration); }
+unsigned raftCoreVoters(const RaftCore* core) {
+  return votersOf(&core->raft.configuration);
+}
 
 unsigned raftCoreVotersIn(const void* configuration, size_t bytes) {
   struct raft_configuration decoded;

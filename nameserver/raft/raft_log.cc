@@ -155,8 +155,7 @@ Errno RaftLog::truncate(uint64_t from) {
   if (newSegment) pushSegmentRecord();
   while (lastIndex() >= from) entries_.pop_back();
   forgetConfigurationsAbove(from - 1);
-  push(RecordType::TRUNCATE, lastIndex(), lastTerm(),
-       nullptr);
+  push(RecordType::TRUNCATE, lastIndex(), lastTerm(), nullptr);
   startWriting();
   return Errno::OK;
 }

@@ -38,9 +38,7 @@ struct LogWorld {
     list.add(LogEntry{term, RecordType::COMMAND, bytes(n, fill)});
     return log->append(list.finish());
   }
-  LogEntry read(uint64_t index) {
-    return world.wait(kj::Promise<LogEntry>(log->read(index)));
-  }
+  LogEntry read(uint64_t index) { return world.wait(kj::Promise<LogEntry>(log->read(index))); }
 
   SimWorld world;
   SimMachine& machine;
@@ -59,13 +57,14 @@ TEST(LogRecord, HasTheseBytes) {
   auto out = encodeRecord(h, Bytes(reinterpret_cast<const kj::byte*>("hello"), 5), 9, 1024);
   ASSERT_EQ(out.size(), 512u);
   kj::String hex = kj::str();
-  for (size_t i = 0; i < 80; ++i) hex = kj::str(hex, kj::hex(out[i]).size() < 2 ? "0" : "",
-                                                kj::hex(out[i]));
+  for (size_t i = 0; i < 80; ++i)
+    hex = kj::str(hex, kj::hex(out[i]).size() < 2 ? "0" : "", kj::hex(out[i]));
   for (size_t i = 80; i < 504; ++i) EXPECT_EQ(out[i], 0) << i;
   hex = kj::str(hex, " ");
-  for (size_t i = 504; i < 512; ++i) hex = kj::str(hex, kj::hex(out[i]).size() < 2 ? "0" : "",
-                                                   kj::hex(out[i]));
-  EXPECT_STREQ(hex.cStr(), "4446534c05000000010000000100000003000000000000000200000000000000"
+  for (size_t i = 504; i < 512; ++i)
+    hex = kj::str(hex, kj::hex(out[i]).size() < 2 ? "0" : "", kj::hex(out[i]));
+  EXPECT_STREQ(hex.cStr(),
+               "4446534c05000000010000000100000003000000000000000200000000000000"
                "070000000000000001000000000000008877665544332211fddc625c55e85595"
                "2234fb4697f10ee768656c6c6f000000 54e2deb41e7a47cc");
 }
@@ -146,8 +145,7 @@ TEST(RaftLog, ATornTailIsAcceptedButNotWhatTheStoreOrALaterRecordHasSeen) {
   w.close();
   auto zero = [&](uint64_t sector) {
     auto process = w.machine.process("/d");
-    auto file = w.world.wait(process->env.disk.open(
-        "log/0000000000000001", OpenMode::MUST_EXIST));
+    auto file = w.world.wait(process->env.disk.open("log/0000000000000001", OpenMode::MUST_EXIST));
     auto zeros = LogWorld::bytes(512, 0);
     ASSERT_EQ(w.world.wait((*file)->write(sector * 512, zeros)), Errno::OK);
   };
@@ -221,7 +219,8 @@ TEST(RaftLog, CrashesKeepAPrefixThatHoldsAllThatWasPromised) {
                         EXPECT_EQ(err, Errno::OK);
                         promised = index;
                       })
-                      .eagerlyEvaluate([](kj::Exception&& e) { ADD_FAILURE() << e.getDescription().cStr(); }));
+                      .eagerlyEvaluate(
+                          [](kj::Exception&& e) { ADD_FAILURE() << e.getDescription().cStr(); }));
         w.world.time.timer.afterDelay(random.below(2500) * kj::MICROSECONDS).wait(w.world.scope);
         w.world.wait(kj::Promise<void>(w.log->makeRoom()));
       }
@@ -276,7 +275,9 @@ TEST(VoteFile, SurvivesCrashesAndRefusesDamage) {
     auto open = [&](SimProcess& process) {
       auto found =
           world.wait(kj::Promise<kj::Maybe<kj::Own<VoteFile>>>(VoteFile::open(process.env.disk)));
-      return kj::mv(KJ_ASSERT_NONNULL(found));
+      auto votes = kj::mv(KJ_ASSERT_NONNULL(found));
+      world.wait(kj::Promise<void>(votes->settle()));
+      return votes;
     };
     for (int round = 0; round < 6; ++round) {
       auto process = machine.process("/d");
@@ -287,9 +288,8 @@ TEST(VoteFile, SurvivesCrashesAndRefusesDamage) {
       promised = asked = votes->vote().term;
       for (int i = 0; i < 3; ++i) {
         ++asked;
-        auto write = kj::Promise<void>(votes->write(asked, asked + 100)).then([&]() {
-          promised = asked;
-        });
+        auto write =
+            kj::Promise<void>(votes->write(asked, asked + 100)).then([&]() { promised = asked; });
         auto cut = world.time.timer.afterDelay(random.below(6000) * kj::MICROSECONDS);
         world.wait(write.exclusiveJoin(kj::mv(cut)));
         if (promised != asked) break;
@@ -299,11 +299,12 @@ TEST(VoteFile, SurvivesCrashesAndRefusesDamage) {
       if (random.chance(70)) machine.disk.powerCut();
     }
     // One flipped bit is healed by the other copy; both copies gone is refused.
-    machine.disk.flipBit("/data/vote", 20, 1);
     auto process = machine.process("/d");
-    machine.disk.flipBit("/d/vote", 20, 1);
-    EXPECT_GE(open(*process)->vote().term, promised);
-    machine.disk.flipBit("/d/vote", 512 + 20, 1);
+    uint64_t term = open(*process)->vote().term;
+    for (uint64_t at : {20, 4096 + 20}) ASSERT_TRUE(machine.disk.flipBit("/d/vote", at, 1));
+    EXPECT_EQ(open(*process)->vote().term, term) << seed;
+    for (uint64_t at : {20, 512 + 20}) ASSERT_TRUE(machine.disk.flipBit("/d/vote", at, 1));
+    for (uint64_t at : {4096 + 20, 4608 + 20}) ASSERT_TRUE(machine.disk.flipBit("/d/vote", at, 1));
     auto said = sentenceOf([&]() { open(*process); });
     EXPECT_NE(said.find("neither copy of a slot is whole"), std::string::npos) << said;
   }

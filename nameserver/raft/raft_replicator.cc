@@ -102,6 +102,8 @@ Task<kj::Own<RaftReplicator>> RaftReplicator::open(Env& env, Kv& kv, Applier& ap
   KJ_REQUIRE(voters > 0, "the log has no configuration of its group. Nothing was changed");
   KJ_REQUIRE(transport != nullptr || voters == 1,
              "the log is of a group of name servers, and this one has no way to reach the others");
+  auto settled = r.votes_->settle();
+  co_await kj::mv(settled);
   if (voters == 1) {
     // libraft lets a lone voter lead in the term that it led in before. Ours is a new one with each
     // start: others tell leaderships apart by it.

@@ -23,8 +23,8 @@ TEST(RaftReplicator, RefusesADirectoryWithoutACluster) {
 TEST(RaftReplicator, RefusesToCreateAClusterTwice) {
   ReplicatorWorld w(1);
   auto process = w.machine.process("/data");
-  auto said = sentenceOf(
-      [&]() { w.world.wait(kj::Promise<void>(createLog(process->env, w.options))); });
+  auto said =
+      sentenceOf([&]() { w.world.wait(kj::Promise<void>(createLog(process->env, w.options))); });
   EXPECT_NE(said.find("a cluster here already"), std::string::npos) << said;
 }
 
@@ -71,8 +71,8 @@ TEST(RaftReplicator, PowerCutsLoseNothingAcknowledgedAndApplyNothingTwice) {
                           acked.insert(number);
                         })
                         .eagerlyEvaluate([](kj::Exception&&) {}));
-          w.world.time.timer.afterDelay(random.below(random.chance(10) ? 2'000'000 : 1500) *
-                                        kj::MICROSECONDS)
+          w.world.time.timer
+              .afterDelay(random.below(random.chance(10) ? 2'000'000 : 1500) * kj::MICROSECONDS)
               .wait(w.world.scope);
         }
       }

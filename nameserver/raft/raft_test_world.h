@@ -104,8 +104,8 @@ struct ReplicatorWorld {
     ns->process = machine.process("/data");
     ns->kv = world.wait(ns->process->env.disk.openKv("store"));
     ns->machine = kj::heap<FakeMachine>(*ns->kv);
-    ns->replicator = world.wait(kj::Promise<kj::Own<RaftReplicator>>(RaftReplicator::open(
-        ns->process->env, *ns->kv, *ns->machine, options, nullptr)));
+    ns->replicator = world.wait(kj::Promise<kj::Own<RaftReplicator>>(
+        RaftReplicator::open(ns->process->env, *ns->kv, *ns->machine, options, nullptr)));
     world.wait(ns->replicator->confirm());
     return ns;
   }

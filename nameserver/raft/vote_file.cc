@@ -62,9 +62,6 @@ Task<kj::Maybe<kj::Own<VoteFile>>> VoteFile::open(Disk& disk) {
                "said is not known. Nothing was changed",
                kName, "offset", slot * kSlot);
   }
-  // What a killed process had written and not synced is believed from here on.
-  auto synced = co_await file->file_->sync();
-  KJ_REQUIRE(synced == Errno::OK, "cannot sync term and vote", nameOf(synced));
   co_return kj::Maybe<kj::Own<VoteFile>>(kj::mv(file));
 }
 
@@ -73,6 +70,10 @@ Task<void> VoteFile::write(uint64_t term, uint64_t votedFor) {
   vote_.term = term;
   vote_.votedFor = votedFor;
   co_await writeSlot(sequence_ + 1);
+}
+
+Task<void> VoteFile::settle() {
+  co_await writeSlot(sequence_);
 }
 
 Task<void> VoteFile::writeSlot(uint64_t sequence) {

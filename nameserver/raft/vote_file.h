@@ -28,6 +28,10 @@ class VoteFile {
   explicit VoteFile(kj::Own<DiskFile> file) : file_(kj::mv(file)) {}
 
   const Vote& vote() const { return vote_; }
+  Task<void> settle();
+  // Once after open(), when it is sure that nothing else keeps this server from starting: writes
+  // both copies of the newest slot again, for what was found may be half of a write that a killed
+  // process began, and is believed from here on. vote() holds only after it.
   Task<void> write(uint64_t term, uint64_t votedFor);
   // Durable when it resolves. One at a time. Throws if the disk fails: then the process ends.
 
