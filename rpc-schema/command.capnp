@@ -56,7 +56,7 @@ struct Create {
   # parent are decided at apply from the credentials.
   parent @0 :UInt64;
   name @1 :Data;
-  ino @2 :UInt64;            # stamped
+  ino @2 :UInt64;            # stamped; 0: apply takes the next number and says so in the outcome
   kind @3 :T.Kind;
   mode @4 :UInt32;           # umask already taken off
   rdev @5 :UInt64;
@@ -145,5 +145,7 @@ struct Outcome {
   firstInode @2 :UInt64;     # allot
   ranges @3 :List(T.BlockRange);
   links @4 :UInt32;          # of the victim after unlink or rename over
-  count @5 :UInt64;          # trim: rows still to go
+  count @5 :UInt64;
+  # trim, forgetSession: not 0 if there is more to do: send it again. reclaimed, deleteOrphans: blocks
+  # that it concerned.
 }
