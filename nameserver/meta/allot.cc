@@ -105,15 +105,19 @@ Errno applyAllot(Context& c, schema::Allot::Reader r, Answer& out) {
   return Errno::OK;
 }
 
-Outcome<InodeId> checkInodeNumber(Store& store, InodeId wanted) {
-  auto next = store.next().inode;
+Outcome<InodeId> checkInodeNumber(Context& c, InodeId wanted) {
+  auto next = c.store.next().inode;
   if (!wanted) return InodeId(next);
   if (wanted.value >= next) {
     if (wanted.value - next > kInodeLeapMax) return Errno::INVAL;
     return wanted;
   }
-  if (rangeOfInode(store, wanted) == nullptr) return Errno::INVAL;
-  return wanted;
+  KJ_IF_MAYBE(held, rangeOfInode(c.store, wanted)) {
+    // One's own, or what the name server keeps for all.
+    auto owner = held->range.session;
+    if (!owner || !c.client || owner == c.client) return wanted;
+  }
+  return Errno::INVAL;
 }
 
 void useInodeNumber(Store& store, InodeId ino) {

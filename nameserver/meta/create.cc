@@ -98,7 +98,7 @@ Errno applyCreate(Context& c, schema::Create::Reader r, Answer& out) {
   if (device(r.getKind()) && !c.caller.root()) return Errno::PERM;
   bool directory = r.getKind() == Kind::DIRECTORY;
   if (directory && parent->nlink >= kLinksMax) return Errno::MANY_LINKS;
-  auto ino = checkInodeNumber(c.store, InodeId(r.getIno()));
+  auto ino = checkInodeNumber(c, InodeId(r.getIno()));
   if (!ino.ok()) return ino.err();
   auto cookie = c.store.freeCookie(parent->ino, name);
   if (!cookie.ok()) return cookie.err();

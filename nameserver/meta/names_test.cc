@@ -125,6 +125,12 @@ TEST(Create, NeverUsesAnInodeNumberTwice) {
   w.reap(first + 3);
   EXPECT_EQ(w.create(1, "d", Kind::FILE, 0, first + 3).err, Errno::INVAL);
   EXPECT_EQ(w.create(1, "d", Kind::FILE, 0, uint64_t(1) << 60).err, Errno::INVAL);
+  w.startSession(200);
+  w.client = 200;
+  EXPECT_EQ(w.create(1, "d", Kind::FILE, 0, first + 1).err, Errno::INVAL);  // another session's
+  w.client = 100;
+  w.sequence = 0;
+  EXPECT_EQ(w.create(1, "d", Kind::FILE, 0, first + 1).err, Errno::OK);
   EXPECT_EQ(w.problems(), "");
 }
 

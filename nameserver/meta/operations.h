@@ -37,9 +37,9 @@ Errno applyEndSession(Context& c, schema::EndSession::Reader r);
 Errno applyForgetSession(Context& c, SessionId id, Answer& out);
 // allot.cc
 Errno applyAllot(Context& c, schema::Allot::Reader r, Answer& out);
-Outcome<InodeId> checkInodeNumber(Store& store, InodeId wanted);
-// The number that a new inode gets: `wanted`, or the next one if that is 0. INVAL: it was used, or
-// lies absurdly far above what was handed out.
+Outcome<InodeId> checkInodeNumber(Context& c, InodeId wanted);
+// The number that a new inode gets: `wanted`, or the next one if that is 0. INVAL: it was used, is
+// another session's, or lies absurdly far above what was handed out.
 void useInodeNumber(Store& store, InodeId ino);
 // REQUIRES: checkInodeNumber gave it, nothing came between.
 // cluster_view.cc
