@@ -250,6 +250,16 @@ TEST(RaftLog, WithoutSpaceAnAppendIsRefusedAndTheLogIsAsItWas) {
   EXPECT_EQ(w.log->lastIndex(), accepted + 1);
 }
 
+TEST(RaftLog, AfterAFailedSyncNothingIsAppendedAnyMore) {
+  LogWorld w(7);
+  w.create();
+  w.open(0);
+  w.machine.disk.failSyncs(true);
+  EXPECT_THROW(w.world.wait(w.append(2, 10, 7)), kj::Exception);
+  w.machine.disk.failSyncs(false);
+  EXPECT_THROW(w.world.wait(w.append(2, 10, 7)), kj::Exception);
+}
+
 TEST(RaftLog, AppendsDuringASyncShareTheNextOne) {
   LogWorld w(6);
   w.create();

@@ -108,6 +108,28 @@ TEST(RaftReplicator, TheLogIsCutBelowWhatTheStoreHasCommitted) {
   w.world.wait(ns->propose(601));
 }
 
+TEST(RaftReplicator, APowerCutDuringCommitsAndCutsLosesNothing) {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    ReplicatorWorld w(seed);
+    w.options.log.segmentBytes = 16 << 10;
+    w.options.entryBytesMax = 4 << 10;
+    w.options.commitMs = 3;
+    uint64_t acked = 0;
+    for (int round = 0; round < 3; ++round) {
+      {
+        auto ns = w.start();
+        ASSERT_GE(ns->machine->numbers().size(), acked) << seed;
+        acked = ns->machine->numbers().size();
+        for (uint64_t n = 80 + w.world.random.below(80); n > 0; --n) {
+          w.world.wait(ns->propose(n));
+          ++acked;
+        }
+      }
+      w.machine.disk.powerCut();
+    }
+  }
+}
+
 TEST(RaftReplicator, AfterACleanStopTheNextStartReplaysNothing) {
   ReplicatorWorld w(5);
   uint64_t applied;
