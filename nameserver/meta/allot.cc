@@ -1,4 +1,5 @@
-// Inode numbers and block ids for a session's use. Neither is ever handed out twice, nor used twice.
+// Inode numbers and block ids for a session's use. Neither is ever handed out twice, nor used
+// twice.
 //
 // An inode range shrinks as its numbers are used, so what stands in INODE_RANGE has never been an
 // inode. A block range stays as long as the session is known (R3). Both are keyed by their last

@@ -1,8 +1,8 @@
 // From an entry of the log to effects and answers.
 //
 // Once only (X1): a request is known by (client, sequence). Its answer is stored beside its effect
-// until the client acknowledges it; what is at or below the acknowledged sequence, and whatever comes
-// from no live session, executes nothing.
+// until the client acknowledges it; what is at or below the acknowledged sequence, and whatever
+// comes from no live session, executes nothing.
 
 #include "common/limits.h"
 #include "nameserver/meta/operations.h"

@@ -1,9 +1,10 @@
 // A check of the store against itself, in bounded pieces.
 //
 // Each phase walks one table and asks for each record whether what it names is there and names it
-// back. Sums over the records of one inode (its names, its subdirectories, the bytes of its rows) and
-// the totals are carried in the cursor, together with the applied index: if commands were applied
-// between two pieces a sum that was carried over is not compared, since it may be of two states.
+// back. Sums over the records of one inode (its names, its subdirectories, the bytes of its rows)
+// and the totals are carried in the cursor, together with the applied index: if commands were
+// applied between two pieces a sum that was carried over is not compared, since it may be of two
+// states.
 
 #include "nameserver/meta/context.h"
 #include "nameserver/meta/queries.h"

@@ -24,8 +24,8 @@ Errno checkWhat(schema::Create::Reader r) {
 }
 
 void inherit(const Caller& caller, const Inode& parent, Inode& inode) {
-  // Group and set-gid bit, as Linux does it: a directory hands both on; of a file the bit goes if it
-  // would give the maker a group that he is not in.
+  // Group and set-gid bit, as Linux does it: a directory hands both on; of a file the bit goes if
+  // it would give the maker a group that he is not in.
   inode.uid = caller.uid;
   inode.gid = caller.gid;
   if ((parent.mode & kSetGid) == 0) return;

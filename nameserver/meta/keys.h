@@ -85,9 +85,9 @@ inline uint64_t keyNumber(Bytes key, size_t i) {
 }
 
 // --- names ---
-// A directory entry's key is its parent and its cookie: 56 bits of the name's hash above 7 bits that
-// tell names of one hash apart. The cookie is also the readdir offset (63 bits); 1 and 2 stand for
-// "." and "..", so the hash is never 0.
+// A directory entry's key is its parent and its cookie: 56 bits of the name's hash above 7 bits
+// that tell names of one hash apart. The cookie is also the readdir offset (63 bits); 1 and 2
+// stand for "." and "..", so the hash is never 0.
 
 inline constexpr uint64_t kTiebreaks = 128;
 inline constexpr uint64_t kCookieDot = 1;

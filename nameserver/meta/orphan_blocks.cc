@@ -1,5 +1,5 @@
-// Blocks that are nobody's: those that daemons have deleted leave `reclaim`; those that a daemon has
-// and nobody names enter it (R3).
+// Blocks that are nobody's: those that daemons have deleted leave `reclaim`; those that a daemon
+// has and nobody names enter it (R3).
 
 #include "common/limits.h"
 #include "nameserver/meta/operations.h"

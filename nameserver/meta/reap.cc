@@ -1,11 +1,13 @@
-// What follows a removal: rows past the end of a truncated file, the rows of a freed one, the inode.
+// What follows a removal: rows past the end of a truncated file, the rows of a freed one, the
+// inode.
 //
 // Removing a huge file or its contents is O(1) in its command (R4). Rows that stay behind are dead:
 //   - of a freed inode all of them: its number is never used again;
-//   - past the cut of a truncated file those that stood there when it was cut. The cut gets a number,
-//     one above the last, and rows published from then on carry it; so a row is dead exactly if it
-//     lies at or past a cut whose number is above its own (TrimRecord::dead). What is published later
-//     at the same index replaces a dead row as any other, and `trim` lets it stand.
+//   - past the cut of a truncated file those that stood there when it was cut. The cut gets a
+//     number, one above the last, and rows published from then on carry it; so a row is dead
+//     exactly if it lies at or past a cut whose number is above its own (TrimRecord::dead). What
+//     is published later at the same index replaces a dead row as any other, and `trim` lets it
+//     stand.
 // A later cut at or below an earlier one takes its place. So cuts grow both in index and in number,
 // and there are few.
 

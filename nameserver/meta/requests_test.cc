@@ -2,6 +2,8 @@
 
 #include "nameserver/meta/test_world.h"
 
+#include <capnp/any.h>
+
 namespace dfs {
 namespace {
 
@@ -108,6 +110,39 @@ TEST(Requests, BelowTheAppliedIndexAreSkipped) {
   StateMachine later(w.kv);
   EXPECT_EQ(later.appliedIndex(), w.index + 5);
   EXPECT_EQ(later.appliedTerm(), 2u);
+}
+
+TEST(Requests, OfAKindThatThisVersionDoesNotKnowStopTheServer) {
+  // Method: the number of the union's member is overwritten with one that has no name.
+  TestWorld w;
+  auto message = w.command([](auto d) { d.setNothing(); });
+  auto command = message->getRoot<schema::Entry>().getCommands()[0];
+  constexpr size_t kDiscriminant = 8;  // bytes into the data of a Command
+  auto data = capnp::toAny(command).getDataSection();
+  data[kDiscriminant] = 200;
+  auto index = w.machine.appliedIndex();
+  EXPECT_ANY_THROW(w.machine.apply(index + 1, 1, message->getRoot<schema::Entry>().asReader(),
+                                   [](uint32_t, schema::Outcome::Reader) {}));
+  EXPECT_EQ(w.machine.appliedIndex(), index);
+}
+
+TEST(Sessions, WithManyRangesAreForgottenInSteps) {
+  TestWorld w;
+  w.watch = false;
+  w.storage();
+  w.startSession(200);
+  for (int i = 0; i < 5000; ++i) {
+    w.allot(100, 0, 7, 1);
+    w.allot(200, 0, 7, 1);
+  }
+  w.endSession(100);
+  EXPECT_EQ(w.forgetSession(100).count, 1u);
+  EXPECT_EQ(w.q.endedSessions().size(), 1u);
+  EXPECT_EQ(w.problems(), "");
+  EXPECT_EQ(w.forgetSession(100).count, 0u);
+  EXPECT_TRUE(w.q.endedSessions().empty());
+  EXPECT_EQ(w.kv.size(meta::Table::BLOCK_RANGE), 5000u);
+  EXPECT_EQ(w.problems(), "");
 }
 
 TEST(Sessions, LiveEndAndAreForgotten) {

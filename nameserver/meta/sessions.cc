@@ -1,5 +1,5 @@
-// The life of sessions: live, ended, forgotten. An ended one keeps its ranges until it is forgotten,
-// so that what it wrote and what may yet be published is not taken for an orphan (R3).
+// The life of sessions: live, ended, forgotten. An ended one keeps its ranges until it is
+// forgotten, so that what it wrote and what may yet be published is not taken for an orphan (R3).
 
 #include "common/limits.h"
 #include "nameserver/meta/operations.h"

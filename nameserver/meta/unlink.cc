@@ -1,5 +1,5 @@
-// Removing names: unlink and rmdir. What loses its last name becomes an orphan; `reap` frees it when
-// nobody holds it (G4).
+// Removing names: unlink and rmdir. What loses its last name becomes an orphan; `reap` frees it
+// when nobody holds it (G4).
 
 #include "nameserver/meta/operations.h"
 
