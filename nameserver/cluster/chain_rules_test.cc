@@ -1,6 +1,7 @@
 #include "nameserver/cluster/chain_rules.h"
 
 #include <gtest/gtest.h>
+#include <kj/debug.h>
 
 #include <random>
 
