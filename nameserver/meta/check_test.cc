@@ -63,6 +63,11 @@ const Damage kDamages[] = {
      [](Store& s, uint64_t, uint64_t, uint64_t) { s.erase(Table::SEQUENCE, key(7)); }},
     {"do not agree", [](Store& s, uint64_t, uint64_t f,
                         uint64_t) { change(s, f, [](auto& i) { i.trimming = true; }); }},
+    {"that trim has passed",
+     [](Store& s, uint64_t, uint64_t f, uint64_t) {
+       change(s, f, [](auto& i) { i.trimming = true; });
+       s.put(Table::TRIM, key(f), meta::TrimRecord{false, 5, {{0, 1}}}.encode());
+     }},
     {"is not known to its session",
      [](Store& s, uint64_t, uint64_t, uint64_t b) {
        s.erase(Table::OWNED, key(100, static_cast<uint64_t>(meta::RangeKind::BLOCKS), b + 4));
