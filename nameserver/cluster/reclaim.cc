@@ -113,6 +113,7 @@ bool Reclaim::due(BlockId block) {
 
 Task<void> Reclaim::deleteFreed() {
   for (;;) {
+    if (paused_) co_return;
     auto freed = state_.reclaims(above_, kBlocksPerReclaimMax);
     Blocks blocks;
     for (auto& f : freed) {
@@ -123,7 +124,7 @@ Task<void> Reclaim::deleteFreed() {
     bool end = freed.size() < kBlocksPerReclaimMax;
     above_ = end ? BlockId() : freed.back().block;
     if (!blocks.empty()) co_await removeEverywhere(kj::mv(blocks));
-    if (end || paused_) co_return;
+    if (end) co_return;
   }
 }
 
