@@ -1,0 +1,140 @@
+#include "fuse-client/mount.h"
+
+#include "common/mount_note.h"
+#include "common/retry.h"
+
+#include <errno.h>
+#include <kj/debug.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+namespace dfs {
+namespace {
+
+constexpr const char* kReadAheadKb = "1024";  // one READ of 1 MiB is one call to a storage daemon
+
+struct MountLine {
+  uint32_t major = 0, minor = 0;
+  std::string type;
+};
+
+kj::Maybe<MountLine> mountedAt(const std::string& path) {
+  // The last line for a path is the one on top. Asks the kernel, not the file system that may be dead.
+  kj::Maybe<MountLine> found;
+  std::ifstream file("/proc/self/mountinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    std::istringstream words(line);
+    std::string id, parent, device, root, point, word;
+    words >> id >> parent >> device >> root >> point;
+    if (point != path) continue;
+    MountLine m;
+    if (sscanf(device.c_str(), "%u:%u", &m.major, &m.minor) != 2) continue;
+    while (words >> word && word != "-") {
+    }
+    words >> m.type;
+    found = m;
+  }
+  return found;
+}
+
+void raiseReadAhead(const MountLine& m) {
+  // Only root may; without it reads come in pieces of 128 KiB and all works.
+  std::ofstream file("/sys/class/bdi/" + std::to_string(m.major) + ":" + std::to_string(m.minor) +
+                     "/read_ahead_kb");
+  file << kReadAheadKb;
+}
+
+MountFlags flagsOf(const MountOptions& options) {
+  MountFlags flags;
+  flags.options = {"fsname=dfs", "subtype=dfs", "default_permissions"};
+  if (options.allowOther) flags.options.push_back("allow_other");
+  if (options.readOnly) flags.options.push_back("ro");
+  for (auto& o : options.fuseOptions) flags.options.push_back(o);
+  return flags;
+}
+
+VfsOptions vfsOptionsOf(const MountOptions& options) {
+  char host[256] = "?";
+  gethostname(host, sizeof host - 1);
+  return {options.nameservers, host, options.mountpoint, options.softTimeoutMs, options.readOnly};
+}
+
+}  // namespace
+
+void cleanDeadMount(const std::string& mountpoint) {
+  struct stat st {};
+  if (stat(mountpoint.c_str(), &st) != 0) {
+    int reason = errno;
+    if (reason == ENOTCONN || reason == ECONNABORTED || reason == EIO) {
+      // MNT_DETACH works whoever still stands in it; without root fusermount3 does the same.
+      if (umount2(mountpoint.c_str(), MNT_DETACH) != 0) {
+        auto command = "fusermount3 -u -z -- '" + mountpoint + "'";
+        KJ_REQUIRE(mountpoint.find('\'') == std::string::npos && system(command.c_str()) == 0,
+                   "a dead mount is there and cannot be detached", mountpoint.c_str());
+      }
+      KJ_LOG(WARNING, "detached a dead mount that a crash had left", mountpoint.c_str());
+      KJ_REQUIRE(stat(mountpoint.c_str(), &st) == 0, "the mount point cannot be used",
+                 mountpoint.c_str(), strerror(errno));
+    } else {
+      KJ_FAIL_REQUIRE("the mount point cannot be used", mountpoint.c_str(), strerror(reason));
+    }
+  }
+  KJ_REQUIRE(S_ISDIR(st.st_mode), "the mount point is not a directory", mountpoint.c_str());
+  auto found = mountedAt(mountpoint);
+  KJ_IF_MAYBE(m, found) {
+    KJ_REQUIRE(m->type != "fuse.dfs", "DFS is mounted there already; `dfs umount` ends that",
+               mountpoint.c_str());
+  }
+}
+
+Mount::Mount(kj::AsyncIoContext& io, Env& env, const MountOptions& options)
+    : options_(options),
+      env_(env),
+      vfs_(newVfs(env, vfsOptionsOf(options))),
+      ops_(*vfs_, env.clock.timer(), callers_),
+      channel_(io.unixEventPort, FuseOps::table(), &ops_, flagsOf(options)),
+      invalidator_(kj::heap<Invalidator>(channel_.session())) {
+  vfs_->setKernel(*invalidator_);
+}
+
+Mount::~Mount() noexcept(false) {
+  if (mounted_) removeMountNote(device_);
+  // Requests that still wait are answered before the channel goes; then the kernel lets go of what the invalidator may wait for.
+  ops_.stop();
+  channel_.unmount();
+}
+
+Task<void> Mount::start() {
+  auto attached = withTimeout(env_, options_.attachMsMax, vfs_->attach());
+  co_await kj::mv(attached);
+  channel_.mount(options_.mountpoint.c_str());
+  auto found = mountedAt(options_.mountpoint);
+  KJ_IF_MAYBE(m, found) {
+    raiseReadAhead(*m);
+    device_ = makedev(m->major, m->minor);
+    writeMountNote({device_, options_.mountpoint, options_.nameservers, getpid()});
+    mounted_ = true;
+  }
+}
+
+Task<void> Mount::serve() {
+  co_await channel_.run();
+}
+
+void Mount::unmount() {
+  channel_.unmount();
+}
+
+Task<void> Mount::finish() {
+  ops_.stop();
+  co_await vfs_->detach();
+}
+
+}  // namespace dfs

@@ -1,0 +1,95 @@
+// How a command finds its cluster.
+
+#include "common/mount_note.h"
+#include "tools/dfs/verb.h"
+
+#include <kj/debug.h>
+#include <toml++/toml.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace dfs {
+namespace {
+
+constexpr const char* kClientConfig = "/etc/dfs/client.toml";
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  std::stringstream stream(text);
+  std::string part;
+  while (std::getline(stream, part, ',')) {
+    if (!part.empty()) parts.push_back(part);
+  }
+  return parts;
+}
+
+std::vector<std::string> fromRoot(const std::string& root) {
+  std::ifstream file(root + "/cluster.json");
+  KJ_REQUIRE(file.good(),
+             "there is no cluster.json in this directory; `dfs dev up --root DIR` makes a cluster",
+             root.c_str());
+  auto json = nlohmann::json::parse(file, nullptr, false);
+  KJ_REQUIRE(json.is_object() && json.contains("nameservers"), "cluster.json is damaged",
+             root.c_str());
+  std::vector<std::string> all;
+  for (auto& n : json["nameservers"]) all.push_back(n["address"]);
+  return all;
+}
+
+std::vector<std::string> fromConfig() {
+  if (const char* value = getenv("DFS_NAMESERVER")) return split(value);
+  if (!std::filesystem::exists(kClientConfig)) return {};
+  try {
+    auto table = toml::parse_file(kClientConfig);
+    auto node = table["nameserver"];
+    if (auto text = node.value<std::string>()) return split(*text);
+    std::vector<std::string> all;
+    if (auto list = node.as_array()) {
+      for (auto& item : *list) {
+        if (auto text = item.value<std::string>()) all.push_back(*text);
+      }
+    }
+    return all;
+  } catch (const toml::parse_error& e) {
+    KJ_FAIL_REQUIRE("the configuration cannot be read", kClientConfig,
+                    std::string(e.description()).c_str());
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> findNameservers(const Where& where) {
+  if (!where.root.empty()) return fromRoot(where.root);
+  if (!where.nameservers.empty()) return where.nameservers;
+  if (!where.path.empty()) {
+    auto found = mountNoteOf(where.path);
+    KJ_IF_MAYBE(note, found) return note->nameservers;
+    KJ_REQUIRE(std::filesystem::exists(where.path), "no such file or directory",
+               where.path.c_str());
+  }
+  auto configured = fromConfig();
+  if (!configured.empty()) return configured;
+  auto here = mountNoteOf(".");
+  KJ_IF_MAYBE(note, here) return note->nameservers;
+  KJ_FAIL_REQUIRE(
+      "which cluster? Name a path inside a mount, or --nameserver HOST:PORT, or --root DIR of a "
+      "dev cluster, or set "
+      "nameserver in /etc/dfs/client.toml");
+}
+
+CLI::App* addClusterOptions(Tool& tool, CLI::App* verb, bool withPath) {
+  verb->add_option("--root", tool.where.root, "A cluster of `dfs dev up`: its directory")
+      ->type_name("DIR");
+  verb->add_option("--nameserver", tool.where.nameservers, "A name server; several with commas")
+      ->delimiter(',')
+      ->type_name("HOST:PORT");
+  if (withPath)
+    verb->add_option("path", tool.where.path, "A path inside a mount of the cluster")
+        ->type_name("PATH");
+  return verb;
+}
+
+}  // namespace dfs
