@@ -85,6 +85,14 @@ TEST(ChainRules, WhenAllRestartedTheOneThatKeptItsMemoryIsChosenHoweverTheyComeB
   EXPECT_EQ(nextChain(chain, reports({A, G})), chainOf({member(1, S, 7), member(2, O)}, 7));
 }
 
+TEST(ChainRules, OfSeveralWholeMembersTheUnbrokenAndThenTheLowestNumberServes) {
+  auto chain = chainOf({member(1, L, 1), member(2, L, 0)});
+  EXPECT_EQ(nextChain(chain, reports({A, A})), chainOf({member(1, S, 1), member(2, Y)}, 6));
+  chain = chainOf({member(2, L, 1), member(1, L, 1), member(3, L, 1)});
+  EXPECT_EQ(nextChain(chain, reports({A, A, G})),
+            chainOf({member(1, S, 1), member(2, Y), member(3, O)}, 6));
+}
+
 TEST(ChainRules, WhatIsSyncedInAnEpochThatJustEndedIsNotTaken) {
   auto chain = chainOf({member(1, S, 1), member(2, S, 1), member(3, Y)});
   auto report = reports({G, A, A});

@@ -71,7 +71,8 @@ class Cluster {
   virtual kj::Promise<void> whenReady() = 0;
   virtual Outcome<std::vector<std::pair<ChainId, uint32_t>>> place(uint32_t blocks) = 0;
   // Chains for new blocks and how many on each: only chains that serve, with room on every serving
-  // member; many chains rather than many blocks on one. NO_SPACE.
+  // member; many chains rather than many blocks on one; at most kRowsPerAnswerMax. NO_SPACE: those
+  // that serve are full. AGAIN: none serves at the moment; wait and ask again.
   virtual Space space() = 0;
   virtual std::vector<HealthSentence> health() = 0;
   virtual std::vector<NodeStatus> nodes() = 0;
