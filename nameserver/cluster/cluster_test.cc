@@ -139,6 +139,7 @@ struct Daemon {
   std::string broken;
   bool running = true;
   bool settles = true;
+  bool installs = true;
   std::set<uint64_t> blocks;
   uint32_t id = 0;
   kj::Maybe<schema::Registration::Client> registration;
@@ -200,7 +201,7 @@ struct TestCluster {
       if (!d.running) continue;
       KJ_IF_MAYBE(registration, d.registration) {
         auto request = registration->beatRequest();
-        request.setViewInstalled(state.now.version);
+        request.setViewInstalled(d.installs ? state.now.version : 0);
         request.setViewSettled(d.settles ? state.now.version : 0);
         request.setBroken(d.broken.c_str());
         fill(request.initSpace(), d);
@@ -393,6 +394,21 @@ TEST(Cluster, AFenceWaitsForEveryDaemonOrUntilItsChainsHaveMovedOn) {
   EXPECT_FALSE(done);
   t.run(2000);
   EXPECT_TRUE(done);
+}
+
+TEST(Cluster, AFenceOverASilentDaemonWaitsUntilTheOthersInstalledThatItLeft) {
+  TestCluster t(2);
+  t.enroll(1);
+  t.enroll(2);
+  t.run(1000);
+  t.daemons[1].running = false;
+  t.daemons[2].installs = false;
+  t.run(kNodeSilentMs + 2000);
+  EXPECT_EQ(t.count(1, MemberState::OFFLINE), kChainsPerNode);
+  EXPECT_NE(t.cluster->unsettledBecause(t.state.now.version), "");
+  t.daemons[2].installs = true;
+  t.run(400);
+  EXPECT_EQ(t.cluster->unsettledBecause(t.state.now.version), "");
 }
 
 TEST(Cluster, ABeatIsAnsweredOnlyUnderAConfirmedLead) {
