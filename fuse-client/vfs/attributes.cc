@@ -1,0 +1,187 @@
+// Attributes: asked of the name server each time; size and times of a file held here are added.
+
+#include "fuse-client/vfs/client.h"
+
+#include <fcntl.h>
+
+namespace dfs {
+
+kj::Promise<Outcome<Attr>> Client::getattr(InodeId ino) {
+  return soft(kj::Promise<Outcome<Attr>>(getattrNow(ino)));
+}
+
+Task<Outcome<Attr>> Client::getattrOnce(InodeId ino) {
+  auto answer =
+      co_await names_.ask<schema::Session::GetattrResults>([ino](schema::Session::Client& session) {
+        auto request = session.getattrRequest();
+        request.setIno(ino.value);
+        return request;
+      });
+  if (answer.getErr() != Errno::OK) co_return answer.getErr();
+  co_return attrOf(answer.getAttr());
+}
+
+Task<Outcome<Attr>> Client::getattrNow(InodeId ino) {
+  auto found = files_.find(ino);
+  if (found != files_.end()) co_await requestsAnswered(kj::addRef(*found->second), true);  // V1
+  for (;;) {
+    while (endDrops_ > 0) co_await endDropped_.next();  // S3
+    auto answer = co_await names_.ask<schema::Session::GetattrResults>(
+        [ino](schema::Session::Client& session) {
+          auto request = session.getattrRequest();
+          request.setIno(ino.value);
+          return request;
+        });
+    if (answer.getErr() != Errno::OK) co_return answer.getErr();
+    if (endDrops_ > 0) continue;
+    auto attr = attrOf(answer.getAttr());
+    auto version = fromWire(answer.getAttr().getDataVersion());
+    auto told = co_await deliver(attr, version);
+    if (told.ok() || told.err() != Errno::STALE) co_return kj::mv(told);
+  }
+}
+
+Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version) {
+  auto found = files_.find(attr.ino);
+  if (attr.kind != schema::Kind::FILE || found == files_.end()) co_return kj::mv(attr);
+  auto file = kj::addRef(*found->second);
+  auto sequence = file->sequence;
+  if (file->blockBytes == 0) file->blockBytes = attr.blockBytes;
+  bool other = !file->held() && !(file->pagesVersion == version);
+  if (file->pagesPresent && (other || file->pagesMixed)) {
+    tasks_.add(dropPages(*file));
+    file->pagesVersion = version;
+  }
+  if (file->held() || !file->pagesPresent) file->pagesVersion = version;
+  while (file->dropsRunning > 0) co_await file->changed.next();
+  if (file->sequence != sequence)
+    co_return Errno::STALE;  // size and times are no longer known here
+  if (file->held()) {
+    // The holder knows best.
+    attr.size = file->map.size();
+    attr.mtime = file->mtime;
+    if (attr.ctime < attr.mtime) attr.ctime = attr.mtime;
+    attr.allocated = static_cast<uint64_t>(static_cast<int64_t>(file->allocatedBase) +
+                                           file->map.allocatedDelta());
+  }
+  co_return kj::mv(attr);
+}
+
+void Client::fillSetattr(schema::Command::Builder command, InodeId ino, const SetAttr& set,
+                         bool openForWrite, const Caller& caller) {
+  fillCredentials(command, caller);
+  auto to = command.getDo().initSetattr();
+  to.setIno(ino.value);
+  auto which = to.initSet();
+  which.setMode(set.mode);
+  which.setUid(set.uid);
+  which.setGid(set.gid);
+  which.setSize(set.size);
+  which.setAtime(set.atime && !set.atimeNow);
+  which.setMtime(set.mtime && !set.mtimeNow);
+  which.setAtimeNow(set.atimeNow);
+  which.setMtimeNow(set.mtimeNow);
+  to.setMode(set.to.mode & 07777);
+  to.setUid(set.to.uid);
+  to.setGid(set.to.gid);
+  to.setSize(set.to.size);
+  toWire(set.to.atime, to.initAtime());
+  toWire(set.to.mtime, to.initMtime());
+  to.setOpenForWrite(openForWrite);
+  to.setKillSetId(set.killSetId);
+}
+
+kj::Promise<Outcome<Attr>> Client::setattr(InodeId ino, SetAttr set, kj::Maybe<FileHandle> handle,
+                                           Caller caller) {
+  if (options_.readOnly) return Outcome<Attr>(Errno::RO_FS);
+  if (set.size && set.to.size > kFileBytesMax) return Outcome<Attr>(Errno::TOO_LARGE);
+  bool openForWrite = false;
+  KJ_IF_MAYBE(number, handle) {
+    KJ_IF_MAYBE(h, findHandle(*number)) openForWrite = (h->flags & O_ACCMODE) != O_RDONLY;
+  }
+  kj::Promise<Outcome<Attr>> work = setattrNow(ino, set, openForWrite, kj::mv(caller));
+  return soft(detached(kj::mv(work)));
+}
+
+Task<Outcome<Attr>> Client::setattrNow(InodeId ino, SetAttr set, bool openForWrite, Caller caller) {
+  auto found = files_.find(ino);
+  bool held = found != files_.end() && found->second->held();
+  if (set.size || (held && (set.mtime || set.mtimeNow))) {
+    auto done = co_await resizeNow(fileOf(ino), set, openForWrite, kj::mv(caller));
+    co_return kj::mv(done);
+  }
+  auto applied =
+      co_await names_.apply([ino, set, openForWrite, caller](schema::Command::Builder command) {
+        fillSetattr(command, ino, set, openForWrite, caller);
+      });
+  if (applied.err != Errno::OK) co_return applied.err;
+  KJ_IF_MAYBE(file, findFile(ino)) {
+    KJ_IF_MAYBE(response, applied.response) {
+      if (file->held()) file->mode = response->getAttr().getMode();
+    }
+  }
+  auto answer = co_await getattrNow(ino);
+  co_return kj::mv(answer);
+}
+
+Task<Outcome<Attr>> Client::resizeNow(kj::Own<File> file, SetAttr set, bool openForWrite,
+                                      Caller caller) {
+  // Under the lease and alone: sizes, and times that must come after those of earlier writes (Y4).
+  auto ino = file->ino;
+  {
+    auto got = co_await exclusive(kj::addRef(*file));
+    if (!got.ok()) {
+      // Not a file: the name server has the right word for a size of anything else.
+      if (got.err() == Errno::STALE || got.err() == Errno::IO) co_return got.err();
+    }
+    kj::Own<LeaseUse> use;
+    if (got.ok()) use = kj::mv(*got);
+    auto alone = co_await file->ops.alone();
+    auto publishing = co_await file->publishing.alone();
+    if (use.get() != nullptr) {
+      if (!use->good()) co_return Errno::IO;
+      auto err = co_await publishNow(kj::addRef(*file), false);
+      if (err != Errno::OK) co_return err;
+    }
+    auto applied =
+        co_await names_.apply([ino, set, openForWrite, caller](schema::Command::Builder command) {
+          fillSetattr(command, ino, set, openForWrite, caller);
+        });
+    if (applied.err != Errno::OK) co_return applied.err;
+    if (use.get() != nullptr && use->good()) {
+      if (set.size) {
+        file->map.resize(set.to.size);
+        file->publishedSize = set.to.size;
+      }
+      KJ_IF_MAYBE(response, applied.response) {
+        if (response->hasAttr()) {
+          auto attr = response->getAttr();
+          file->mtime = fromWire(attr.getMtime());
+          file->mode = attr.getMode();
+          file->allocatedBase = attr.getAllocated();
+          file->map.clearDelta();
+          file->pagesVersion = fromWire(attr.getDataVersion());
+        }
+      }
+      file->mtimeDirty = false;
+      file->lastUsedMs = nowMs();
+    }
+  }
+  auto answer = co_await getattrNow(ino);
+  co_return kj::mv(answer);
+}
+
+kj::Promise<Outcome<FsStat>> Client::statfs() {
+  return soft(kj::Promise<Outcome<FsStat>>(statfsNow()));
+}
+
+Task<Outcome<FsStat>> Client::statfsNow() {
+  auto answer = co_await names_.ask<schema::Session::StatfsResults>(
+      [](schema::Session::Client& session) { return session.statfsRequest(); });
+  if (answer.getErr() != Errno::OK) co_return answer.getErr();
+  auto stat = answer.getStat();
+  co_return FsStat{stat.getBytes(),      stat.getBytesFree(),  stat.getInodes(),
+                   stat.getInodesFree(), stat.getBlockBytes(), stat.getNameBytesMax()};
+}
+
+}  // namespace dfs

@@ -1,0 +1,153 @@
+// Beginning and end of a mount, open files, and what all topics share.
+
+#include "fuse-client/vfs/client.h"
+
+#include <fcntl.h>
+
+namespace dfs {
+
+Client::Client(Env& env, VfsOptions options)
+    : env_(env),
+      options_(kj::mv(options)),
+      names_(env, {options_.nameservers, options_.host, options_.what}, *this),
+      storage_(env, names_),
+      ranges_(names_),
+      tasks_(*this) {}
+
+Client::~Client() noexcept(false) {
+  closing_ = true;  // what ends with the tasks starts no new ones
+}
+
+void Client::taskFailed(kj::Exception&& exception) {
+  KJ_LOG(ERROR, "work of the file system failed", exception);
+}
+
+kj::Promise<void> Client::attach() {
+  auto run = [](Client& self) -> Task<void> {
+    self.names_.start();
+    co_await self.names_.ready();
+    auto root = co_await self.getattr(kRootInode);
+    KJ_REQUIRE(root.ok(), "the root of the file system does not answer", nameOf(root.err()));
+    self.tasks_.add(self.tick());
+  };
+  return run(*this);
+}
+
+kj::Promise<void> Client::syncAll() {
+  return detached<Errno>(syncAllNow()).then([](Errno err) {
+    KJ_REQUIRE(err == Errno::OK, "some files could not be saved", nameOf(err));
+  });
+}
+
+kj::Promise<void> Client::detach() {
+  auto run = [](Client& self) -> Task<void> {
+    self.detached_ = true;
+    auto failure = co_await attempt(self.syncAll());
+    co_await self.names_.end();
+    KJ_IF_MAYBE(e, failure) kj::throwFatalException(kj::mv(*e));
+  };
+  return run(*this);
+}
+
+std::string Client::describe() {
+  uint64_t dirty = 0;
+  std::string recalled;
+  for (auto& [ino, file] : files_) {
+    if (file->dirty()) ++dirty;
+    if (file->recalled) recalled += (recalled.empty() ? "" : ",") + std::to_string(ino.value);
+  }
+  return "{\"name\":" + names_.describe() + ",\"waitsFor\":\"" + storage_.waitsFor() +
+         "\",\"files\":" + std::to_string(files_.size()) +
+         ",\"dirtyFiles\":" + std::to_string(dirty) +
+         ",\"handles\":" + std::to_string(handles_.size()) + ",\"recalled\":[" + recalled + "]}";
+}
+
+kj::Maybe<File&> Client::findFile(InodeId ino) {
+  auto found = files_.find(ino);
+  if (found == files_.end()) return nullptr;
+  return *found->second;
+}
+
+kj::Own<File> Client::fileOf(InodeId ino) {
+  auto& file = files_[ino];
+  if (file.get() == nullptr) file = kj::refcounted<File>(ino);
+  if (file->blockBytes == 0) file->blockBytes = inodes_.blockBytes(ino);
+  file->lastUsedMs = nowMs();
+  return kj::addRef(*file);
+}
+
+kj::Maybe<Client::Handle&> Client::findHandle(FileHandle handle) {
+  auto found = handles_.find(handle);
+  if (found == handles_.end()) return nullptr;
+  return found->second;
+}
+
+Vfs::Opened Client::newHandle(kj::Own<File> file, int flags) {
+  ++file->handles;
+  Opened opened{nextHandle_++, !file->pagesMixed};
+  Handle handle{kj::mv(file), flags, names_.era()};
+  // An error that nobody was there to be told goes to the next who opens the file.
+  handle.error = std::exchange(handle.file->unseen, Errno::OK);
+  handles_.emplace(opened.handle, kj::mv(handle));
+  return opened;
+}
+
+kj::Promise<Outcome<Vfs::Opened>> Client::open(InodeId ino, int flags, Caller caller) {
+  bool truncates = (flags & O_TRUNC) != 0 && (flags & O_ACCMODE) != O_RDONLY;
+  if (options_.readOnly && ((flags & O_ACCMODE) != O_RDONLY || truncates)) {
+    return Outcome<Opened>(Errno::RO_FS);
+  }
+  if (!truncates) return Outcome<Opened>(newHandle(fileOf(ino), flags));
+  SetAttr set;
+  set.size = true;
+  return setattr(ino, set, nullptr, caller)
+      .then([this, ino, flags](Outcome<Attr>&& done) -> Outcome<Opened> {
+        if (!done.ok()) return done.err();
+        return newHandle(fileOf(ino), flags);
+      });
+}
+
+kj::Promise<Errno> Client::release(FileHandle handle) {
+  KJ_IF_MAYBE(h, findHandle(handle)) {
+    --h->file->handles;
+    if (h->error != Errno::OK && h->file->handles == 0) h->file->unseen = h->error;
+    handles_.erase(handle);
+    return Errno::OK;
+  }
+  return Errno::INVAL;
+}
+
+kj::Promise<Errno> Client::flush(FileHandle handle) {
+  KJ_IF_MAYBE(h, findHandle(handle)) return std::exchange(h->error, Errno::OK);
+  return Errno::INVAL;
+}
+
+void Client::fillCredentials(schema::Command::Builder command, const Caller& caller) {
+  auto to = command.initCredentials();
+  to.setUid(caller.uid);
+  to.setGid(caller.gid);
+  auto count = kj::min(caller.groups.size(), kGroupsMax);
+  auto groups = to.initGroups(count);
+  for (size_t i = 0; i < count; ++i) groups.set(i, caller.groups[i]);
+}
+
+Attr Client::attrOf(schema::Attr::Reader r) {
+  Attr a;
+  a.ino = InodeId(r.getIno());
+  a.kind = r.getKind();
+  a.mode = r.getMode();
+  a.uid = r.getUid();
+  a.gid = r.getGid();
+  a.nlink = r.getNlink();
+  a.rdev = r.getRdev();
+  a.size = r.getSize();
+  a.allocated = r.getAllocated();
+  a.atime = fromWire(r.getAtime());
+  a.mtime = fromWire(r.getMtime());
+  a.ctime = fromWire(r.getCtime());
+  a.btime = fromWire(r.getBtime());
+  a.blockBytes = r.getBlockBytes();
+  return a;
+}
+
+}  // namespace dfs

@@ -1,0 +1,239 @@
+#pragma once
+// The Vfs: one class, its topics in a file each (names.cc, directories.cc, attributes.cc, lease.cc,
+// file_read.cc, file_write.cc, file_sync.cc, pages.cc, session_end.cc).
+//
+// Thread: the loop's. Owner: whoever called newVfs.
+// Invariants:
+//   1. What changes a file runs in `tasks_` to its end, whether its caller is there or not: a write
+//      that was given up must not meet its successor half done (C6).
+//   2. No call waits, holding something, for what a recall's answer needs (G9).
+//   3. No attributes reach the caller before pages of another data version are gone (V7).
+
+#include "fuse-client/remote/ranges.h"
+#include "fuse-client/remote/storage_client.h"
+#include "fuse-client/vfs/file_state.h"
+#include "fuse-client/vfs/inode_map.h"
+#include "fuse-client/vfs/vfs.h"
+
+namespace dfs {
+
+class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorHandler {
+ public:
+  Client(Env& env, VfsOptions options);
+  ~Client() noexcept(false);
+  KJ_DISALLOW_COPY(Client);
+
+  kj::Promise<Outcome<Attr>> lookup(InodeId parent, std::string name) override;
+  void forget(InodeId ino, uint64_t lookups) override;
+  kj::Promise<Outcome<Attr>> mknod(InodeId parent, std::string name, schema::Kind kind,
+                                   uint32_t mode, uint64_t rdev, Caller caller) override;
+  kj::Promise<Outcome<Attr>> mkdir(InodeId parent, std::string name, uint32_t mode,
+                                   Caller caller) override;
+  kj::Promise<Outcome<Attr>> symlink(InodeId parent, std::string name, std::string target,
+                                     Caller caller) override;
+  kj::Promise<Outcome<Attr>> link(InodeId ino, InodeId parent, std::string name,
+                                  Caller caller) override;
+  kj::Promise<Errno> unlink(InodeId parent, std::string name, Caller caller) override;
+  kj::Promise<Errno> rmdir(InodeId parent, std::string name, Caller caller) override;
+  kj::Promise<Errno> rename(InodeId fromParent, std::string fromName, InodeId toParent,
+                            std::string toName, uint32_t flags, Caller caller) override;
+  kj::Promise<Outcome<std::string>> readlink(InodeId ino) override;
+  kj::Promise<Outcome<Attr>> getattr(InodeId ino) override;
+  kj::Promise<Outcome<Attr>> setattr(InodeId ino, SetAttr set, kj::Maybe<FileHandle> handle,
+                                     Caller caller) override;
+  kj::Promise<Outcome<FsStat>> statfs() override;
+  kj::Promise<Outcome<Created>> create(InodeId parent, std::string name, uint32_t mode, int flags,
+                                       Caller caller) override;
+  kj::Promise<Outcome<Opened>> open(InodeId ino, int flags, Caller caller) override;
+  kj::Promise<Errno> release(FileHandle handle) override;
+  kj::Promise<Errno> flush(FileHandle handle) override;
+  kj::Promise<Outcome<kj::Array<kj::byte>>> read(FileHandle handle, uint64_t offset,
+                                                 uint32_t bytes) override;
+  kj::Promise<Outcome<uint32_t>> write(FileHandle handle, uint64_t offset, kj::Array<kj::byte> data,
+                                       bool append, bool fromWriteback, bool killSetId) override;
+  kj::Promise<Errno> fsync(InodeId ino, bool dataOnly) override;
+  kj::Promise<Outcome<DirHandle>> opendir(InodeId ino) override;
+  kj::Promise<Outcome<std::vector<Listing>>> readdir(InodeId ino, DirHandle handle, uint64_t cookie,
+                                                     uint32_t entriesMax, bool attrs) override;
+  void releasedir(DirHandle handle) override;
+  void setKernel(KernelCaches& kernel) override { kernel_ = kernel; }
+  kj::Promise<void> attach() override;
+  kj::Promise<void> syncAll() override;
+  kj::Promise<void> detach() override;
+  std::string describe() override;
+
+ private:
+  struct Handle {
+    kj::Own<File> file;
+    int flags;
+    uint64_t era;
+    Errno error = Errno::OK;  // sticky, until this descriptor has been told
+  };
+  class Counted;  // a lookup that is taken back unless the caller gets it
+  class Request;  // an unanswered READ or WRITE
+  using Fill = kj::Function<void(schema::Command::Builder)>;
+
+  // --- NameEvents
+  std::vector<Claim> claims() override;
+  void recall(InodeId ino, uint64_t sequence) override;
+  std::vector<InodeId> stillUsed(std::vector<InodeId> inos) override;
+  void sessionEnded() override;
+  void taskFailed(kj::Exception&& exception) override;
+
+  // --- helpers
+  template <typename T> kj::Promise<T> detached(kj::Promise<T> work) {
+    // Runs to its end even if the answer is no longer wanted.
+    auto pair = kj::newPromiseAndFulfiller<T>();
+    tasks_.add(attempt(kj::mv(work)).then([f = kj::mv(pair.fulfiller)](Tried<T>&& tried) mutable {
+      KJ_IF_MAYBE(value, tried.value) f->fulfill(kj::mv(*value));
+      KJ_IF_MAYBE(failure, tried.failure) f->reject(kj::mv(*failure));
+    }));
+    return kj::mv(pair.promise);
+  }
+  template <typename T> kj::Promise<T> soft(kj::Promise<T> work) {
+    if (options_.softTimeoutMs == 0) return kj::mv(work);
+    auto late =
+        env_.clock.timer().afterDelay(options_.softTimeoutMs * kj::MILLISECONDS).then([]() -> T {
+          return Errno::IO;
+        });
+    return work.exclusiveJoin(kj::mv(late));
+  }
+  kj::Maybe<File&> findFile(InodeId ino);
+  kj::Own<File> fileOf(InodeId ino);  // made if need be
+  kj::Maybe<Handle&> findHandle(FileHandle handle);
+  Opened newHandle(kj::Own<File> file, int flags);
+  uint64_t nowMs() { return env_.clock.bootMs(); }
+  static void fillCredentials(schema::Command::Builder command, const Caller& caller);
+  static Attr attrOf(schema::Attr::Reader r);
+
+  // --- names.cc
+  Task<Outcome<Attr>> lookupNow(InodeId parent, std::string name);
+  Task<Outcome<Attr>> makeNow(Caller caller, Fill fill);
+  Task<Outcome<Created>> createNow(InodeId parent, std::string name, uint32_t mode, int flags,
+                                   Caller caller);
+  Task<Outcome<Created>> createLost(InodeId parent, std::string name, int flags, Caller caller);
+  Task<Outcome<Attr>> linkNow(InodeId ino, InodeId parent, std::string name, Caller caller);
+  Task<Errno> changeNow(Fill fill);
+  Task<Errno> renameNow(InodeId fromParent, std::string fromName, InodeId toParent,
+                        std::string toName, uint32_t flags, Caller caller);
+  Task<Errno> publishNamed(InodeId parent, std::string name);
+  Task<Outcome<std::string>> readlinkNow(InodeId ino);
+  Task<void> sendUnpins();
+
+  // --- directories.cc
+  Task<Outcome<std::vector<Listing>>> readdirNow(InodeId ino, uint64_t cookie, uint32_t entriesMax,
+                                                 bool attrs);
+
+  // --- attributes.cc
+  Task<Outcome<Attr>> getattrNow(InodeId ino);
+  Task<Outcome<Attr>> getattrOnce(InodeId ino);
+  // As the name server says it.
+  Task<Outcome<Attr>> setattrNow(InodeId ino, SetAttr set, bool openForWrite, Caller caller);
+  Task<Outcome<Attr>> resizeNow(kj::Own<File> file, SetAttr set, bool openForWrite, Caller caller);
+  static void fillSetattr(schema::Command::Builder command, InodeId ino, const SetAttr& set,
+                          bool openForWrite, const Caller& caller);
+  Task<Outcome<FsStat>> statfsNow();
+  Task<Outcome<Attr>> deliver(Attr attr, DataVersion version);
+  // What the kernel is told: with what is only known here, and after old pages are gone. STALE: ask
+  // again, the lease went meanwhile.
+
+  // --- lease.cc
+  Task<Outcome<kj::Own<LeaseUse>>> exclusive(kj::Own<File> file);
+  Task<void> acquire(kj::Own<File> file);
+  void install(File& file, schema::Grant::Reader grant, schema::Attr::Reader attr);
+  void wakeWaiters(File& file);
+  Task<void> giveBack(kj::Own<File> file);
+  Task<void> sayReleasing(kj::Own<File> file);
+  Task<void> sendGranted(InodeId ino, uint64_t sequence);
+  Task<void> sendRelease(InodeId ino, uint64_t sequence);
+  void dropLease(File& file);
+  Task<Errno> ensureRows(kj::Own<File> file, uint64_t first, uint64_t last);
+  Task<void> tick();
+
+  // --- file_read.cc
+  Task<Outcome<kj::Array<kj::byte>>> readNow(kj::Own<File> file, uint64_t offset, uint32_t bytes);
+  Task<Outcome<kj::Array<kj::byte>>> readSlices(std::vector<ReadSlice> slices, uint64_t viewMin);
+  kj::Promise<kj::Own<RowsAnswer>> rowsOf(File& file, uint64_t first, uint64_t end);
+  Task<void> sendRows(kj::Own<File> file, kj::Own<RowsBatch> batch);
+
+  // --- file_write.cc
+  Task<Outcome<uint32_t>> writeNow(kj::Own<File> file, uint64_t offset, kj::Array<kj::byte> data,
+                                   bool append, bool fromWriteback, bool killSetId, bool durable);
+  Task<Errno> writeBlock(kj::Own<File> file, uint64_t index, uint32_t from,
+                         kj::ArrayPtr<const kj::byte> data);
+  Task<Errno> copyShared(kj::Own<File> file, FileRow old, BlockId to);
+  FifoLock& blockLock(File& file, uint64_t index);
+  Time nextMtime(const File& file);
+
+  // --- file_sync.cc
+  kj::Promise<Errno> publish(kj::Own<File> file);
+  // All that was answered before it is synced and published (Y1, Y4). Does nothing without the
+  // lease.
+  Task<Errno> publishNow(kj::Own<File> file, bool lock);
+  Task<Errno> syncStamps(kj::Own<File> file);
+  Task<Errno> publishRows(kj::Own<File> file);
+  void loseData(File& file, kj::StringPtr why);
+  Task<Errno> fsyncNow(InodeId ino);
+  Task<Errno> syncAllNow();
+
+  // --- pages.cc
+  Task<void> requestsAnswered(kj::Own<File> file, bool writesOnly);
+  kj::Promise<void> dropPages(File& file);
+  void dropRange(File& file, uint64_t from, uint64_t end);
+  Task<void> dropNow(kj::Own<File> file, std::vector<std::pair<uint64_t, uint64_t>> ranges,
+                     bool attributes);
+  void notePages(File& file, const DataVersion& version);
+
+  Env& env_;
+  const VfsOptions options_;
+  kj::Maybe<KernelCaches&> kernel_;
+
+  InodeMap inodes_;
+  std::map<InodeId, kj::Own<File>> files_;
+  std::map<FileHandle, Handle> handles_;
+  std::map<DirHandle, InodeId> directories_;
+  uint64_t nextHandle_ = 1;
+  std::map<int32_t, std::pair<InodeId, std::string>> lostCreates_;  // by thread (G8)
+  std::set<InodeId> unpins_;
+  bool unpinning_ = false;
+  uint32_t endDrops_ = 0;  // of an ended session's pages (S3)
+  Signal endDropped_;
+  bool detached_ = false;
+  bool closing_ = false;
+
+  NameClient names_;
+  StorageClient storage_;
+  Ranges ranges_;
+  kj::TaskSet tasks_;  // goes first: it works with all of the above
+};
+
+class Client::Counted {
+ public:
+  Counted(Client& client, const Attr& attr) : client_(client), ino_(attr.ino) {
+    client.inodes_.count(attr.ino, attr.kind, attr.blockBytes);
+  }
+  ~Counted() noexcept(false) {
+    if (!kept_) client_.forget(ino_, 1);
+  }
+  KJ_DISALLOW_COPY(Counted);
+  void keep() { kept_ = true; }
+
+ private:
+  Client& client_;
+  const InodeId ino_;
+  bool kept_ = false;
+};
+
+class Client::Request {
+ public:
+  Request(Client& client, kj::Own<File> file, uint64_t offset, uint64_t bytes, bool write);
+  ~Request() noexcept(false);
+  KJ_DISALLOW_COPY(Request);
+
+ private:
+  Client& client_;
+  kj::Own<File> file_;
+  uint64_t id_;
+};
+
+}  // namespace dfs

@@ -1,0 +1,122 @@
+#pragma once
+// What this mount knows of one file: the lease, what is written and not yet published, what the
+// kernel holds of it, and who is at work on it.
+//
+// Thread: the loop's. Owner: Client::files_; coroutines keep references of their own.
+// Invariants:
+//   1. With sequence != 0 the session holds `exclusive`, and map, mtime are the truth about the file.
+//   2. Nothing is dirty without the lease.
+//   3. A recall is answered when no LeaseUse is left and nothing is dirty.
+
+#include "common/outcome.h"
+#include "fuse-client/remote/storage_client.h"
+#include "fuse-client/vfs/block_map.h"
+#include "fuse-client/vfs/vfs.h"
+
+#include <kj/refcount.h>
+
+namespace dfs {
+
+struct DataVersion {
+  uint64_t term = 0;
+  uint64_t count = 0;
+  bool operator==(const DataVersion&) const = default;
+};
+inline DataVersion fromWire(schema::DataVersion::Reader r) {
+  return {r.getTerm(), r.getCount()};
+}
+
+class LeaseUse;
+
+struct RowsAnswer : public kj::Refcounted {
+  // Of one call; serves the reads that arrived before it was sent (C9).
+  Errno err = Errno::OK;
+  BlockMap map;
+  DataVersion version;
+  uint64_t view = 0;
+};
+
+struct RowsBatch : public kj::Refcounted {
+  uint64_t first = 0;
+  uint64_t end = 0;
+  std::vector<kj::Own<kj::PromiseFulfiller<kj::Own<RowsAnswer>>>> waiters;
+};
+
+struct File : public kj::Refcounted {
+  explicit File(InodeId id) : ino(id) {}
+  const InodeId ino;
+
+  // --- the lease (G)
+  uint64_t sequence = 0;  // of the grant; 0: none
+  uint64_t answered = 0;  // the highest sequence given up: grants up to it are ignored (G1)
+  uint64_t leaseEra = 0;
+  uint64_t leaseView = 0;  // no older view is used for its blocks (G3)
+  bool recalled = false;   // being given back: no new use
+  bool acquiring = false;
+  uint32_t uses = 0;
+  std::deque<kj::Own<kj::PromiseFulfiller<Outcome<kj::Own<LeaseUse>>>>> waiters;
+  bool held() const { return sequence != 0; }
+
+  uint32_t blockBytes = 0;  // never changes; 0: not known yet
+
+  // --- the contents, under the lease
+  BlockMap map;
+  uint64_t publishedSize = 0;
+  uint64_t allocatedBase = 0;  // before what map.allocatedDelta() says
+  Time mtime;
+  uint32_t mode = 0;
+  bool mtimeDirty = false;
+  bool dataDirty = false;  // written since the last publish, rows and size perhaps unchanged
+  uint64_t dirtySinceMs = 0;
+  std::set<WriteStamp> uncovered;
+  bool dirty() const {
+    return dataDirty || mtimeDirty || !map.dirty().empty() || map.size() != publishedSize ||
+           !uncovered.empty();
+  }
+
+  // --- work
+  FifoLock ops;         // writes share it; truncation and appends are alone
+  FifoLock publishing;  // one publish, or command that needs it published, at a time
+  std::map<uint64_t, kj::Own<FifoLock>> blocks;
+  kj::Own<RowsBatch> nextRows;
+  uint64_t lastUsedMs = 0;
+  Signal changed;
+
+  // --- open files
+  uint32_t handles = 0;
+  Errno unseen = Errno::OK;  // an error that no descriptor was there to be told
+
+  // --- the kernel's pages (V3, V7)
+  struct Range {
+    uint64_t from, end;
+    bool write;
+    bool dropAfter = false;
+  };
+  std::map<uint64_t, Range> unanswered;  // this mount's READs and WRITEs
+  uint64_t nextRequest = 1;
+  bool pagesPresent = false;
+  bool pagesMixed = false;  // of more than one version, or put at a wrong place
+  DataVersion pagesVersion;
+  uint64_t drops = 0;  // counts them: READs begun before one start over
+  uint32_t dropsRunning = 0;
+};
+
+class LeaseUse {
+  // Keeps the lease from being given back.
+ public:
+  explicit LeaseUse(kj::Own<File> file) : file_(kj::mv(file)), era_(file_->leaseEra) {
+    ++file_->uses;
+  }
+  KJ_DISALLOW_COPY(LeaseUse);
+  ~LeaseUse() noexcept(false) {
+    if (--file_->uses == 0) file_->changed.wake();
+  }
+  bool good() const { return file_->held() && file_->leaseEra == era_; }
+  // False: the session ended meanwhile.
+
+ private:
+  kj::Own<File> file_;
+  const uint64_t era_;
+};
+
+}  // namespace dfs

@@ -1,0 +1,182 @@
+// Writes: under the exclusive lease, through to the chain at once; size and rows follow later.
+
+#include "fuse-client/vfs/client.h"
+
+#include <fcntl.h>
+
+namespace dfs {
+namespace {
+
+constexpr uint32_t kSetIdBits = 06000;
+
+}  // namespace
+
+kj::Promise<Outcome<uint32_t>> Client::write(FileHandle handle, uint64_t offset,
+                                             kj::Array<kj::byte> data, bool append,
+                                             bool fromWriteback, bool killSetId) {
+  using Result = Outcome<uint32_t>;
+  if (options_.readOnly) return Result(Errno::RO_FS);
+  KJ_IF_MAYBE(h, findHandle(handle)) {
+    if (data.size() == 0) return Result(0u);
+    if (data.size() > (1u << 30)) return Result(Errno::INVAL);
+    bool old = h->era != names_.era();
+    bool durable = (h->flags & (O_SYNC | O_DSYNC)) != 0;
+    kj::Promise<Result> work = writeNow(kj::addRef(*h->file), offset, kj::mv(data), append,
+                                        fromWriteback, killSetId, durable);
+    return soft(detached(kj::mv(work))).then([old](Result&& result) -> Result {
+      if (old && result.err() == Errno::STALE) return Errno::IO;  // S3
+      return kj::mv(result);
+    });
+  }
+  return Result(Errno::INVAL);
+}
+
+FifoLock& Client::blockLock(File& file, uint64_t index) {
+  if (file.blocks.size() > 256) {
+    for (auto i = file.blocks.begin(); i != file.blocks.end();) {
+      i = i->second->idle() ? file.blocks.erase(i) : std::next(i);
+    }
+  }
+  auto& lock = file.blocks[index];
+  if (lock.get() == nullptr) lock = kj::heap<FifoLock>();
+  return *lock;
+}
+
+Time Client::nextMtime(const File& file) {
+  // O4: never back.
+  auto now = env_.clock.wallTime();
+  if (now > file.mtime) return now;
+  auto later = file.mtime;
+  if (++later.nsec == 1'000'000'000) {
+    later.nsec = 0;
+    ++later.sec;
+  }
+  return later;
+}
+
+Task<Outcome<uint32_t>> Client::writeNow(kj::Own<File> file, uint64_t offset,
+                                         kj::Array<kj::byte> data, bool append, bool fromWriteback,
+                                         bool killSetId, bool durable) {
+  // A page of the old session: not before it has been dropped (S3).
+  if (fromWriteback && endDrops_ > 0) co_return Errno::IO;
+  auto request = kj::heap<Request>(*this, kj::addRef(*file), offset, data.size(), true);
+  auto got = co_await exclusive(kj::addRef(*file));
+  if (!got.ok()) co_return got.err();
+  auto use = kj::mv(*got);
+  kj::Own<FifoLock::Hold> hold;
+  if (append) {
+    hold = co_await file->ops.alone();  // the end of the file is where nobody else is writing
+  } else {
+    hold = co_await file->ops.shared();
+  }
+  if (!use->good()) co_return Errno::IO;
+  auto asked = static_cast<uint32_t>(data.size());
+  kj::ArrayPtr<const kj::byte> bytes = data;
+  if (append) {
+    // The kernel has put the bytes into its page where it took the end to be.
+    if (offset != file->map.size()) file->pagesMixed = true;
+    offset = file->map.size();
+  }
+  if (fromWriteback) {
+    // V2: pages of a mapping never extend the file.
+    if (offset >= file->map.size()) co_return asked;
+    bytes = bytes.slice(0, kj::min(bytes.size(), file->map.size() - offset));
+  }
+  if (offset >= kFileBytesMax) co_return Errno::TOO_LARGE;
+  bytes = bytes.slice(0, kj::min(bytes.size(), kFileBytesMax - offset));
+
+  if (killSetId && (file->mode & kSetIdBits) != 0) {
+    auto ino = file->ino;
+    auto applied = co_await names_.apply([ino](schema::Command::Builder command) {
+      auto set = command.getDo().initSetattr();
+      set.setIno(ino.value);
+      set.setOpenForWrite(true);
+      set.setKillSetId(true);
+    });
+    if (applied.err != Errno::OK) co_return applied.err;
+    if (!use->good()) co_return Errno::IO;
+    KJ_IF_MAYBE(response, applied.response) file->mode = response->getAttr().getMode();
+  }
+
+  uint32_t done = 0;
+  Errno err = Errno::OK;
+  while (done < bytes.size() && err == Errno::OK) {
+    uint64_t at = offset + done;
+    uint64_t blockBytes = file->map.blockBytes();
+    auto from = static_cast<uint32_t>(at % blockBytes);
+    // Pieces end where a unit of the largest write ends, so that few units are written twice.
+    uint64_t piece = kj::min(blockBytes - from, uint64_t(kWriteBytesMax - from % kWriteBytesMax));
+    piece = kj::min(piece, bytes.size() - done);
+    err = co_await writeBlock(kj::addRef(*file), at / blockBytes, from,
+                              bytes.slice(done, done + piece));
+    if (!use->good()) err = Errno::IO;
+    if (err == Errno::OK) done += static_cast<uint32_t>(piece);
+  }
+  if (done == 0) co_return err;
+  hold = nullptr;
+  if (durable) {
+    auto saved = co_await publish(kj::addRef(*file));
+    if (saved != Errno::OK) co_return saved;
+  }
+  co_return fromWriteback&& done == bytes.size() ? asked : done;
+}
+
+Task<Errno> Client::writeBlock(kj::Own<File> file, uint64_t index, uint32_t from,
+                               kj::ArrayPtr<const kj::byte> data) {
+  auto lock = co_await blockLock(*file, index).alone();
+  auto err = co_await ensureRows(kj::addRef(*file), index, index);
+  if (err != Errno::OK) co_return err;
+  auto era = file->leaseEra;
+  auto to = from + static_cast<uint32_t>(data.size());
+  auto plan = file->map.plan(index, to);
+  auto block = plan.block;
+  bool fresh = block.value == 0;
+  if (fresh) {
+    auto id = co_await ranges_.next(file->ino, nullptr);
+    if (!id.ok()) co_return id.err();
+    block = *id;
+  }
+  for (bool second = false;; second = true) {
+    if (fresh && plan.old.shared) {
+      auto copied = co_await copyShared(kj::addRef(*file), plan.old, block);
+      if (copied != Errno::OK) co_return copied;
+      if (to > plan.old.end) plan.clearFrom = plan.old.end;
+    }
+    auto written = co_await storage_.write(block, from, data, plan.clearFrom);
+    if (file->leaseEra != era || !file->held()) co_return Errno::IO;
+    if (written.ok()) {
+      file->uncovered.insert(kj::mv(*written));
+      break;
+    }
+    if (written.err() != Errno::NO_SPACE || !fresh || second) co_return written.err();
+    // That chain is full; another may not be.
+    auto other = co_await ranges_.next(file->ino, block.chain());
+    if (!other.ok()) co_return other.err();
+    block = *other;
+  }
+  if (!file->dirty() || file->dirtySinceMs == 0) file->dirtySinceMs = nowMs();
+  // A copy of what was shared has all of the old bytes.
+  if (fresh && plan.old.shared) file->map.written(index, block, plan.old.end);
+  file->map.written(index, block, to);
+  file->mtime = nextMtime(*file);
+  file->mtimeDirty = true;
+  file->dataDirty = true;
+  file->lastUsedMs = nowMs();
+  co_return Errno::OK;
+}
+
+Task<Errno> Client::copyShared(kj::Own<File> file, FileRow old, BlockId to) {
+  // G7: nothing is written in place into what is another file's too.
+  for (uint32_t at = 0; at < old.end; at += kWriteBytesMax) {
+    auto bytes = kj::min(old.end - at, kWriteBytesMax);
+    auto data = co_await storage_.read(old.block, at, bytes, file->leaseView);
+    if (!data.ok()) co_return data.err() == Errno::NO_BLOCK ? Errno::IO : data.err();
+    if (data->size() != bytes) co_return Errno::IO;
+    auto written = co_await storage_.write(to, at, *data, file->map.blockBytes());
+    if (!written.ok()) co_return written.err();
+    file->uncovered.insert(kj::mv(*written));
+  }
+  co_return Errno::OK;
+}
+
+}  // namespace dfs

@@ -1,0 +1,97 @@
+// What the kernel holds of a file, and how it is made to forget (V3, V7).
+
+#include "fuse-client/vfs/client.h"
+
+#include <algorithm>
+
+namespace dfs {
+namespace {
+
+constexpr uint64_t kPageBytesMax = 64u << 10;  // of any kernel we run on
+constexpr uint64_t kEnd = ~uint64_t(0);
+
+}  // namespace
+
+Client::Request::Request(Client& client, kj::Own<File> file, uint64_t offset, uint64_t bytes,
+                         bool write)
+    : client_(client), file_(kj::mv(file)), id_(file_->nextRequest++) {
+  uint64_t from = offset / kPageBytesMax * kPageBytesMax;
+  uint64_t end = (offset + bytes + kPageBytesMax - 1) / kPageBytesMax * kPageBytesMax;
+  file_->unanswered[id_] = {from, end, write};
+  file_->lastUsedMs = client.nowMs();
+}
+
+Client::Request::~Request() noexcept(false) {
+  auto range = file_->unanswered[id_];
+  file_->unanswered.erase(id_);
+  // A page under the request was passed over by a drop: its turn comes now.
+  if (range.dropAfter) client_.dropRange(*file_, range.from, range.end);
+  file_->changed.wake();
+}
+
+Task<void> Client::requestsAnswered(kj::Own<File> file, bool writesOnly) {
+  // Those that are unanswered now; not what comes later.
+  std::vector<uint64_t> now;
+  for (auto& [id, range] : file->unanswered) {
+    if (range.write || !writesOnly) now.push_back(id);
+  }
+  for (auto id : now) {
+    while (file->unanswered.count(id) != 0) co_await file->changed.next();
+  }
+}
+
+void Client::notePages(File& file, const DataVersion& version) {
+  // The kernel is about to get pages of that version.
+  if (!file.pagesPresent) {
+    file.pagesPresent = true;
+    file.pagesVersion = version;
+  } else if (!(file.pagesVersion == version)) {
+    file.pagesMixed = true;
+  }
+}
+
+kj::Promise<void> Client::dropPages(File& file) {
+  // Resolves when what no request of ours lies on is gone.
+  ++file.drops;
+  std::vector<std::pair<uint64_t, uint64_t>> taken, gaps;
+  for (auto& [id, range] : file.unanswered) {
+    range.dropAfter = true;
+    taken.push_back({range.from, range.end});
+  }
+  std::sort(taken.begin(), taken.end());
+  uint64_t at = 0;
+  for (auto& [from, end] : taken) {
+    if (from > at) gaps.push_back({at, from});
+    at = kj::max(at, end);
+  }
+  gaps.push_back({at, kEnd});
+  if (file.unanswered.empty()) file.pagesPresent = false;
+  file.pagesMixed = false;
+  auto pair = kj::newPromiseAndFulfiller<void>();
+  kj::Promise<void> work = dropNow(kj::addRef(file), kj::mv(gaps), true);
+  tasks_.add(work.then([f = kj::mv(pair.fulfiller)]() mutable { f->fulfill(); }));
+  return kj::mv(pair.promise);
+}
+
+void Client::dropRange(File& file, uint64_t from, uint64_t end) {
+  if (closing_) return;
+  std::vector<std::pair<uint64_t, uint64_t>> one{{from, end}};
+  tasks_.add(dropNow(kj::addRef(file), kj::mv(one), false));
+}
+
+Task<void> Client::dropNow(kj::Own<File> file, std::vector<std::pair<uint64_t, uint64_t>> ranges,
+                           bool attributes) {
+  KJ_IF_MAYBE(kernel, kernel_) {
+    ++file->dropsRunning;
+    KJ_DEFER({
+      --file->dropsRunning;
+      file->changed.wake();
+    });
+    if (attributes) co_await kernel->dropAttributes(file->ino);
+    for (auto& [from, end] : ranges) {
+      co_await kernel->dropPages(file->ino, from, end == kEnd ? 0 : end - from);
+    }
+  }
+}
+
+}  // namespace dfs
