@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <kj/debug.h>
+#include <kj/io.h>
 #include <kj/vector.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
