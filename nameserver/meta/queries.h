@@ -111,6 +111,8 @@ class Queries {
   };
   std::vector<NamedBlock> namedBlocks(BlockId above, uint32_t blocksMax);
   // Rows and blocks being reclaimed, in order of block id. Ranges handed out are in handedOut().
+  std::vector<BlockId> handedOut(BlockId above, uint32_t blocksMax);
+  // Every id of the ranges that sessions still have, named or not, in order.
   bool isNamed(BlockId block);
   kj::Maybe<SessionId> handedOutTo(BlockId block);
   // The session (live, or ended and not forgotten) in whose range it lies; null: nobody's. A block

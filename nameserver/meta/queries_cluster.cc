@@ -3,6 +3,8 @@
 #include "nameserver/meta/queries.h"
 #include "nameserver/meta/store.h"
 
+#include <algorithm>
+
 namespace dfs {
 
 using meta::key;
@@ -114,6 +116,20 @@ std::vector<Queries::NamedBlock> Queries::namedBlocks(BlockId above, uint32_t bl
 
 bool Queries::isNamed(BlockId block) {
   return Store(kv_).named(block) != nullptr;
+}
+
+std::vector<BlockId> Queries::handedOut(BlockId above, uint32_t blocksMax) {
+  Store store(kv_);
+  std::vector<BlockId> blocks;
+  auto ranges = store.from(Table::BLOCK_RANGE, key(above.value + 1));
+  for (; ranges->valid() && blocks.size() < blocksMax; ranges->next()) {
+    auto last = keyNumber(ranges->key(), 0);
+    auto first = std::max(meta::RangeRecord::decode(ranges->value()).first, above.value + 1);
+    for (auto id = first; id <= last && blocks.size() < blocksMax; ++id) {
+      blocks.push_back(BlockId(id));
+    }
+  }
+  return blocks;
 }
 
 kj::Maybe<SessionId> Queries::handedOutTo(BlockId block) {
