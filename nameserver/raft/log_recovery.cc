@@ -134,7 +134,7 @@ struct RaftLog::Scan {
   }
 };
 
-Task<kj::Maybe<kj::Own<RaftLog>>> RaftLog::open(Disk& disk, LogOptions options,
+Task<kj::Maybe<kj::Own<RaftLog>>> RaftLog::open(Disk& disk, RaftLogOptions options,
                                                 uint64_t appliedIndex) {
   auto listed = co_await disk.list(kLogDirectory);
   kj::Vector<uint64_t> numbers;

@@ -23,7 +23,7 @@ kj::Array<kj::byte> encodeSegmentBody(uint64_t configurationIndex, Bytes configu
 
 }  // namespace
 
-RaftLog::RaftLog(Disk& disk, LogOptions options) : disk_(disk), options_(options) {
+RaftLog::RaftLog(Disk& disk, RaftLogOptions options) : disk_(disk), options_(options) {
   KJ_REQUIRE(options.segmentBytes % kSectorBytes == 0 && options.segmentBytes >= 16 * kSectorBytes);
 }
 
@@ -391,7 +391,7 @@ Task<LogEntry> RaftLog::read(uint64_t index) {
   co_return LogEntry{entry.term, entry.type, kj::mv(record.body)};
 }
 
-Task<void> RaftLog::create(Disk& disk, LogOptions options, LogEntry configuration) {
+Task<void> RaftLog::create(Disk& disk, RaftLogOptions options, LogEntry configuration) {
   auto made = co_await disk.makeDirectory(kLogDirectory);
   KJ_REQUIRE(made == Errno::OK, "cannot make the log's directory", nameOf(made));
   auto listed = co_await disk.list(kLogDirectory);

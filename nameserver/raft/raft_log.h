@@ -27,22 +27,22 @@ struct LogEntry {
   kj::Array<kj::byte> body;
 };
 
-struct LogOptions {
+struct RaftLogOptions {
   uint64_t segmentBytes = 8u << 20;
   uint32_t segmentsAhead = 2;  // the reserve (R5)
 };
 
 class RaftLog {
  public:
-  static Task<void> create(Disk& disk, LogOptions options, LogEntry configuration);
+  static Task<void> create(Disk& disk, RaftLogOptions options, LogEntry configuration);
   // A log of one entry, index 1. Throws if there are segments already. Durable when it resolves.
 
-  static Task<kj::Maybe<kj::Own<RaftLog>>> open(Disk& disk, LogOptions options,
+  static Task<kj::Maybe<kj::Own<RaftLog>>> open(Disk& disk, RaftLogOptions options,
                                                 uint64_t appliedIndex);
   // nullptr: there is no log. `appliedIndex`: of the store, which cannot be ahead of the log. Throws
   // a sentence with file, offset and indexes if the log is damaged.
 
-  RaftLog(Disk& disk, LogOptions options);
+  RaftLog(Disk& disk, RaftLogOptions options);
   KJ_DISALLOW_COPY(RaftLog);
 
   uint64_t firstIndex() const { return firstIndex_; }  // of the entries that are still there
@@ -126,7 +126,7 @@ class RaftLog {
   void checkWorks();
 
   Disk& disk_;
-  const LogOptions options_;
+  const RaftLogOptions options_;
 
   std::deque<Segment> segments_;  // oldest first; those whose file is there
   std::deque<Entry> entries_;     // from firstIndex_

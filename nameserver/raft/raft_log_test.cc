@@ -8,7 +8,7 @@
 namespace dfs {
 namespace {
 
-constexpr LogOptions kSmall{16 << 10, 2};
+constexpr RaftLogOptions kSmall{16 << 10, 2};
 
 struct LogWorld {
   explicit LogWorld(uint64_t seed) : world(seed), machine(world.machine("ns")) {}

@@ -49,7 +49,7 @@ class StateMachineApplier final : public Applier {
 
 struct ReplicatorOptions {
   uint64_t serverId = 1;
-  LogOptions log = {};
+  RaftLogOptions log = {};
   size_t commitBytes = 8u << 20;      // the store commits when that much is uncommitted,
   uint64_t commitMs = 1000;           // or this often
   uint64_t reserveBytes = 64u << 20;  // below it only what frees space is admitted (R5)
