@@ -1,0 +1,502 @@
+#pragma once
+// A name server and storage daemons in a few lines, for tests of the client: real RPC over the
+// simulated network, state in plain maps, and switches for what may go wrong.
+//
+// Thread: the test's. Owner: the test; before the world, after the clients.
+
+#include "common/checksum.h"
+#include "common/task.h"
+#include "common/view.h"
+#include "common/wire.h"
+#include "fuse-client/remote/waiting.h"
+#include "fuse-client/vfs/block_map.h"
+#include "tests/sim/world/world.h"
+
+#include <rpc-schema/cluster.capnp.h>
+#include <rpc-schema/storage.capnp.h>
+
+#include <string.h>
+
+#include <map>
+#include <string>
+
+namespace dfs::fake {
+
+constexpr uint32_t kSmallBlock = 16384;
+
+struct Inode {
+  schema::Kind kind = schema::Kind::FILE;
+  uint32_t mode = 0644;
+  uint64_t size = 0;
+  uint64_t version = 1;
+  Time mtime{1, 0};
+  std::map<uint64_t, FileRow> rows;
+  std::map<std::string, uint64_t> names;
+  uint64_t holder = 0;  // session
+  uint64_t sequence = 0;
+};
+
+class Cluster {
+ public:
+  explicit Cluster(SimWorld& simWorld);
+
+  void serve();
+  void stopNames() { nameServer_ = nullptr; }
+  void endSession(uint64_t id);
+  void powerCut(size_t store);  // loses what was not synced, and with it `since`
+  kj::Promise<void> others(uint64_t ino, uint64_t session);  // recalls another's lease
+
+  struct Store {
+    std::map<uint64_t, std::vector<kj::byte>> blocks, synced;
+    uint64_t since = 0;
+    uint64_t reads = 0;
+  };
+  struct Session {
+    kj::Maybe<schema::Callback::Client> callback;
+    uint64_t attach = 0;
+  };
+
+  SimWorld& world;
+  kj::Own<SimProcess> process;
+  View view;
+  std::map<uint64_t, Inode> inodes;
+  std::map<uint64_t, Session> sessions;
+  std::map<std::pair<uint64_t, uint64_t>, std::pair<Errno, uint64_t>> answers;
+  std::vector<Store> stores;
+  std::map<uint64_t, uint64_t> nextBlock;  // by chain
+  std::set<uint64_t> full;                 // chains without room
+  Signal changed;
+
+  uint64_t creates = 0;
+  uint64_t claimed = 0, rowsCalls = 0, published = 0;
+  bool loseNextAnswer = false;  // of a mutation: applied, and then the connection goes
+  kj::Function<void()> onRows = []() {};
+  uint64_t nextIno = 2;
+  uint64_t nextSequence = 1;
+  uint64_t nextAttach = 1;
+
+ private:
+  kj::Own<RpcServer> nameServer_;
+  std::vector<kj::Own<RpcServer>> storeServers_;
+};
+
+inline void attrTo(uint64_t ino, const Inode& i, schema::Attr::Builder b) {
+  b.setIno(ino);
+  b.setKind(i.kind);
+  b.setMode(i.mode);
+  b.setNlink(1);
+  b.setSize(i.size);
+  b.setBlockBytes(kSmallBlock);
+  toWire(i.mtime, b.initMtime());
+  b.initDataVersion().setCount(i.version);
+  uint64_t allocated = 0;
+  for (auto& [index, row] : i.rows) allocated += row.end;
+  b.setAllocated(allocated);
+}
+
+class SessionServer final : public schema::Session::Server {
+ public:
+  SessionServer(Cluster& c, uint64_t id) : c_(c), id_(id) {}
+
+  bool gone() { return c_.sessions.count(id_) == 0; }
+  kj::Promise<void> claim(ClaimContext x) override {
+    for (auto lease : x.getParams().getLeases()) {
+      auto& i = c_.inodes[lease.getIno()];
+      if (i.sequence == lease.getSequence()) ++c_.claimed;
+    }
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> renew(RenewContext x) override {
+    x.getResults().setErr(gone() ? Errno::STALE : Errno::OK);
+    x.getResults().setLeaseMs(kSessionLeaseMs);
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> lookup(LookupContext x) override {
+    auto p = x.getParams();
+    auto& names = c_.inodes[p.getParent()].names;
+    auto name = p.getName();
+    auto found = names.find(std::string(name.asChars().begin(), name.size()));
+    if (found == names.end()) {
+      x.getResults().setErr(Errno::NO_ENT);
+      return kj::READY_NOW;
+    }
+    auto ino = found->second;
+    return c_.others(ino, id_).then(
+        [this, ino, x]() mutable { attrTo(ino, c_.inodes[ino], x.getResults().initAttr()); });
+  }
+  kj::Promise<void> getattr(GetattrContext x) override {
+    auto ino = x.getParams().getIno();
+    if (gone() || c_.inodes.count(ino) == 0) {
+      x.getResults().setErr(Errno::STALE);
+      return kj::READY_NOW;
+    }
+    return c_.others(ino, id_).then(
+        [this, ino, x]() mutable { attrTo(ino, c_.inodes[ino], x.getResults().initAttr()); });
+  }
+  kj::Promise<void> readdir(ReaddirContext x) override {
+    auto p = x.getParams();
+    auto& names = c_.inodes[p.getIno()].names;
+    auto list = x.getResults().initEntries(p.getCookie() > 2 ? 0 : names.size());
+    x.getResults().setParent(1);
+    uint32_t n = 0;
+    for (auto& [name, ino] : names) {
+      if (n >= list.size()) break;
+      list[n].setName(
+          capnp::Data::Reader(reinterpret_cast<const kj::byte*>(name.data()), name.size()));
+      list[n].setIno(ino);
+      list[n].setKind(c_.inodes[ino].kind);
+      list[n].setCookie(10 + n);
+      if (p.getAttrs()) attrTo(ino, c_.inodes[ino], list[n].initAttr());
+      ++n;
+    }
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> rows(RowsContext x) override {
+    auto ino = x.getParams().getIno();
+    ++c_.rowsCalls;
+    c_.onRows();
+    return c_.others(ino, id_).then([this, ino, x]() mutable {
+      auto& i = c_.inodes[ino];
+      auto r = x.getResults();
+      r.setSize(i.size);
+      r.setView(c_.view.version);
+      r.initDataVersion().setCount(i.version);
+      rowsTo(i, r.initRows(i.rows.size()));
+    });
+  }
+  kj::Promise<void> acquire(AcquireContext x) override {
+    auto ino = x.getParams().getIno();
+    if (gone() || c_.inodes.count(ino) == 0) {
+      x.getResults().setErr(Errno::STALE);
+      return kj::READY_NOW;
+    }
+    return c_.others(ino, id_).then([this, ino, x]() mutable {
+      auto& i = c_.inodes[ino];
+      grantTo(i, x.getResults().initGrant());
+      attrTo(ino, i, x.getResults().initAttr());
+      rowsTo(i, x.getResults().initRows(i.rows.size()));
+      x.getResults().setRowsComplete(true);
+    });
+  }
+  kj::Promise<void> granted(GrantedContext) override { return kj::READY_NOW; }
+  kj::Promise<void> release(ReleaseContext x) override {
+    for (auto lease : x.getParams().getLeases()) {
+      auto& i = c_.inodes[lease.getIno()];
+      if (i.holder == id_ && i.sequence <= lease.getSequence()) i.holder = 0;
+    }
+    c_.changed.wake();
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> releasing(ReleasingContext) override { return kj::READY_NOW; }
+  kj::Promise<void> unpin(UnpinContext) override { return kj::READY_NOW; }
+  kj::Promise<void> allot(AllotContext x) override {
+    std::vector<uint64_t> open;
+    for (auto& [id, chain] : c_.view.chains) open.push_back(id.value);
+    auto list = x.getResults().initRanges(open.size());
+    for (uint32_t n = 0; n < open.size(); ++n) {
+      list[n].setChain(open[n]);
+      list[n].setFirst(c_.nextBlock[open[n]] + 1);
+      list[n].setCount(8);
+      c_.nextBlock[open[n]] += 8;
+    }
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> view(ViewContext x) override {
+    if (c_.view.version > x.getParams().getKnown()) {
+      toWire(c_.view, x.getResults().initView());
+      return kj::READY_NOW;
+    }
+    return c_.changed.next().then([this, x]() mutable { return view(x); });
+  }
+  kj::Promise<void> end(EndContext) override {
+    c_.endSession(id_);
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> apply(ApplyContext x) override;
+
+ private:
+  static void rowsTo(const Inode& i, capnp::List<schema::Row>::Builder list) {
+    uint32_t n = 0;
+    for (auto& [index, row] : i.rows) {
+      list[n].setIndex(index);
+      list[n].setBlock(row.block.value);
+      list[n++].setEnd(row.end);
+    }
+  }
+  void grantTo(Inode& i, schema::Grant::Builder b) {
+    if (i.holder != id_) {
+      i.holder = id_;
+      i.sequence = c_.nextSequence++;
+      ++i.version;
+    }
+    b.setSequence(i.sequence);
+    b.setLease(schema::Lease::EXCLUSIVE);
+    b.setView(c_.view.version);
+  }
+  std::pair<Errno, uint64_t> perform(schema::Command::Reader command);
+
+  Cluster& c_;
+  const uint64_t id_;
+};
+
+inline std::pair<Errno, uint64_t> SessionServer::perform(schema::Command::Reader command) {
+  auto text = [](capnp::Data::Reader d) { return std::string(d.asChars().begin(), d.size()); };
+  auto what = command.getDo();
+  if (what.isCreate()) {
+    auto create = what.getCreate();
+    auto& names = c_.inodes[create.getParent()].names;
+    if (names.count(text(create.getName())) != 0) return {Errno::EXIST, 0};
+    ++c_.creates;
+    auto ino = c_.nextIno++;
+    names[text(create.getName())] = ino;
+    c_.inodes[ino].kind = create.getKind();
+    c_.inodes[ino].mode = create.getMode();
+    return {Errno::OK, ino};
+  }
+  if (what.isPublish()) {
+    auto publish = what.getPublish();
+    auto& i = c_.inodes[publish.getIno()];
+    ++c_.published;
+    i.size = publish.getSize();
+    for (auto row : publish.getRows()) {
+      i.rows[row.getIndex()] = {BlockId(row.getBlock()), row.getEnd(), false};
+    }
+    if (publish.getSetMtime()) i.mtime = fromWire(publish.getMtime());
+    ++i.version;
+    return {Errno::OK, publish.getIno()};
+  }
+  if (what.isSetattr()) {
+    auto set = what.getSetattr();
+    auto& i = c_.inodes[set.getIno()];
+    if (set.getSet().getSize()) {
+      BlockMap map;
+      map.reset(i.size, kSmallBlock, true);
+      for (auto& [index, row] : i.rows) map.put(index, row);
+      map.resize(set.getSize());
+      i.rows = map.rows();
+      i.size = set.getSize();
+    }
+    if (set.getSet().getMtime()) i.mtime = fromWire(set.getMtime());
+    ++i.version;
+    return {Errno::OK, set.getIno()};
+  }
+  if (what.isRename()) {
+    auto rename = what.getRename();
+    auto& from = c_.inodes[rename.getFromParent()].names;
+    auto found = from.find(text(rename.getFromName()));
+    if (found == from.end()) return {Errno::NO_ENT, 0};
+    c_.inodes[rename.getToParent()].names[text(rename.getToName())] = found->second;
+    from.erase(found);
+    return {Errno::OK, 0};
+  }
+  return {Errno::NOT_SUP, 0};
+}
+
+inline kj::Promise<void> SessionServer::apply(ApplyContext x) {
+  auto r = x.getResults();
+  if (gone()) {
+    r.setErr(Errno::STALE);
+    return kj::READY_NOW;
+  }
+  auto command = x.getParams().getCommand();
+  auto key = std::make_pair(command.getRequest().getClient(), command.getRequest().getSequence());
+  auto known = c_.answers.find(key);
+  if (known == c_.answers.end()) known = c_.answers.emplace(key, perform(command)).first;
+  if (c_.loseNextAnswer) {
+    c_.loseNextAnswer = false;
+    return KJ_EXCEPTION(DISCONNECTED, "the answer is lost");
+  }
+  auto [err, ino] = known->second;
+  r.initOutcome().setErr(err);
+  r.getOutcome().setIno(ino);
+  if (err != Errno::OK || ino == 0) return kj::READY_NOW;
+  auto& i = c_.inodes[ino];
+  bool made = command.getDo().isCreate() && i.kind == schema::Kind::FILE;
+  if (made && (i.holder == 0 || i.holder == id_)) grantTo(i, r.initGrant());
+  attrTo(ino, i, r.initAttr());
+  return kj::READY_NOW;
+}
+
+class NamesServer final : public schema::NameServer::Server {
+ public:
+  explicit NamesServer(Cluster& c) : c_(c) {}
+  kj::Promise<void> attach(AttachContext x) override {
+    auto p = x.getParams();
+    auto r = x.getResults();
+    auto id = p.getSession();
+    if (p.getFresh()) {
+      c_.sessions[id];
+      c_.view.sessions.insert(SessionId(id));
+      ++c_.view.version;
+      c_.changed.wake();
+    } else if (c_.sessions.count(id) == 0) {
+      r.setErr(Errno::STALE);
+      return kj::READY_NOW;
+    }
+    c_.sessions[id].callback = p.getCallback();
+    r.setAttach(c_.nextAttach++);
+    r.setSession(kj::heap<SessionServer>(c_, id));
+    r.setLeaseMs(kSessionLeaseMs);
+    r.setClaimsWanted(!p.getFresh());
+    toWire(c_.view.cluster, r.initCluster());
+    r.setView(c_.view.version);
+    return kj::READY_NOW;
+  }
+
+ private:
+  Cluster& c_;
+};
+
+class NameDoorServer final : public schema::NameDoor::Server {
+ public:
+  explicit NameDoorServer(Cluster& c) : c_(c) {}
+  kj::Promise<void> nameServer(NameServerContext x) override {
+    x.getResults().setNameServer(kj::heap<NamesServer>(c_));
+    return kj::READY_NOW;
+  }
+
+ private:
+  Cluster& c_;
+};
+
+class StoreServer final : public schema::StorageDaemon::Server {
+ public:
+  StoreServer(Cluster& c, size_t number) : c_(c), number_(number) {}
+  kj::Promise<void> read(ReadContext x) override {
+    auto p = x.getParams();
+    auto& store = c_.stores[number_];
+    ++store.reads;
+    auto found = store.blocks.find(p.getBlock());
+    if (found == store.blocks.end()) {
+      x.getResults().setErr(Errno::NO_BLOCK);
+      return kj::READY_NOW;
+    }
+    auto& bytes = found->second;
+    size_t from = kj::min(size_t(p.getOffset()), bytes.size());
+    size_t end = kj::min(from + p.getBytes(), bytes.size());
+    auto data = kj::arrayPtr(bytes.data() + from, end - from);
+    x.getResults().setData(data);
+    if (data.size() > 0) {
+      auto sums = unitSums(p.getOffset(), data);
+      auto list = x.getResults().initSums(sums.size());
+      for (size_t i = 0; i < sums.size(); ++i) list.set(i, sums[i]);
+    }
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> write(WriteContext x) override {
+    auto update = x.getParams().getUpdate();
+    BlockId block(update.getBlock());
+    if (c_.full.count(block.chain().value) != 0) {
+      x.getResults().setErr(Errno::NO_SPACE);
+      return kj::READY_NOW;
+    }
+    auto data = update.getData();
+    auto list = x.getResults().initStamps(c_.stores.size());
+    for (size_t n = 0; n < c_.stores.size(); ++n) {
+      auto& bytes = c_.stores[n].blocks[block.value];
+      if (update.getClearFrom() < bytes.size()) {
+        memset(bytes.data() + update.getClearFrom(), 0, bytes.size() - update.getClearFrom());
+      }
+      if (bytes.size() < update.getOffset() + data.size()) {
+        bytes.resize(update.getOffset() + data.size());
+      }
+      memcpy(bytes.data() + update.getOffset(), data.begin(), data.size());
+      list[n].setNode(n + 1);
+      list[n].setSince(c_.stores[n].since);
+      list[n].setServedFrom(1);
+    }
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> sync(SyncContext x) override {
+    auto& store = c_.stores[number_];
+    store.synced = store.blocks;
+    x.getResults().setSince(store.since);
+    auto count = x.getParams().getChains().size();
+    auto from = x.getResults().initServedFrom(count);
+    for (uint32_t i = 0; i < count; ++i) from.set(i, 1);
+    return kj::READY_NOW;
+  }
+
+ private:
+  Cluster& c_;
+  const size_t number_;
+};
+
+class StoreDoorServer final : public schema::StoreDoor::Server {
+ public:
+  StoreDoorServer(Cluster& c, size_t number) : c_(c), number_(number) {}
+  kj::Promise<void> storage(StorageContext x) override {
+    x.getResults().setStorage(kj::heap<StoreServer>(c_, number_));
+    return kj::READY_NOW;
+  }
+
+ private:
+  Cluster& c_;
+  const size_t number_;
+};
+
+inline Cluster::Cluster(SimWorld& simWorld)
+    : world(simWorld), process(simWorld.machine("servers").process("/data")), stores(2) {
+  view.version = 1;
+  view.cluster = {7, 9};
+  inodes[1].kind = schema::Kind::DIRECTORY;
+  for (size_t n = 0; n < stores.size(); ++n) {
+    stores[n].since = 100 + n;
+    NodeInfo node;
+    node.id = NodeId(n + 1);
+    node.addresses = {"servers:" + std::to_string(7001 + n)};
+    node.online = true;
+    view.nodes[node.id] = node;
+    storeServers_.push_back(
+        world.wait(serveRpc(process->env, node.addresses[0].c_str(), [this, n]() {
+          return capnp::Capability::Client(
+              schema::StoreDoor::Client(kj::heap<StoreDoorServer>(*this, n)));
+        })));
+  }
+  for (uint64_t id = 1; id <= 2; ++id) {
+    ChainInfo chain;
+    chain.id = ChainId(id);
+    chain.epoch = 1;
+    chain.replicas = 2;
+    chain.members = {{NodeId(1), MemberState::SERVING, 1}, {NodeId(2), MemberState::SERVING, 1}};
+    view.chains[chain.id] = chain;
+  }
+  serve();
+}
+
+inline void Cluster::serve() {
+  nameServer_ = world.wait(serveRpc(process->env, "servers:7000", [this]() {
+    return capnp::Capability::Client(schema::NameDoor::Client(kj::heap<NameDoorServer>(*this)));
+  }));
+}
+
+inline void Cluster::endSession(uint64_t id) {
+  sessions.erase(id);
+  view.sessions.erase(SessionId(id));
+  ++view.version;
+  for (auto& [ino, inode] : inodes) {
+    if (inode.holder == id) inode.holder = 0;
+  }
+  changed.wake();
+}
+
+inline void Cluster::powerCut(size_t store) {
+  stores[store].blocks = stores[store].synced;
+  stores[store].since += 1000;
+}
+
+inline kj::Promise<void> Cluster::others(uint64_t ino, uint64_t session) {
+  auto& inode = inodes[ino];
+  if (inode.holder == 0 || inode.holder == session) return kj::READY_NOW;
+  auto found = sessions.find(inode.holder);
+  KJ_ASSERT(found != sessions.end());
+  auto request = KJ_ASSERT_NONNULL(found->second.callback).recallRequest();
+  request.setIno(ino);
+  request.setSequence(inode.sequence);
+  auto moved = changed.next();  // before the recall: its release may come first
+  auto sent = request.send().ignoreResult().catch_([](kj::Exception&&) {});
+  return sent.then([moved = kj::mv(moved)]() mutable { return kj::mv(moved); })
+      .then([this, ino, session]() { return others(ino, session); });
+}
+
+}  // namespace dfs::fake
