@@ -112,7 +112,7 @@ struct StorageServer::Impl final : private kj::TaskSet::ErrorHandler {
   kj::Own<Calls> calls = kj::refcounted<Calls>();
   kj::Own<Heartbeat> heartbeat;
   std::vector<kj::Own<RpcServer>> servers;
-  kj::Own<kj::TaskSet> tasks = kj::heap<kj::TaskSet>(*this);
+  kj::Own<kj::TaskSet> tasks = kj::heap<kj::TaskSet>(static_cast<kj::TaskSet::ErrorHandler&>(*this));
 };
 
 void StorageServer::Impl::fail(kj::Exception e) {

@@ -37,7 +37,7 @@ class Calls final : public kj::Refcounted, private kj::TaskSet::ErrorHandler {
   };
   void taskFailed(kj::Exception&& e) override { KJ_LOG(ERROR, "a call ended", e); }
 
-  kj::Own<kj::TaskSet> tasks_ = kj::heap<kj::TaskSet>(*this);
+  kj::Own<kj::TaskSet> tasks_ = kj::heap<kj::TaskSet>(static_cast<kj::TaskSet::ErrorHandler&>(*this));
 };
 
 }  // namespace dfs
