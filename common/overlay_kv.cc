@@ -4,6 +4,7 @@
 
 #include <kj/debug.h>
 
+#include <deque>
 #include <string_view>
 #include <vector>
 
@@ -32,8 +33,10 @@ std::string sealed(uint8_t table, Bytes key, Bytes value) {
   return stored;
 }
 
-Bytes unsealed(std::string_view stored) {
-  return bytesOf(stored.substr(0, stored.size() - kSealBytes));
+kj::Maybe<Bytes> unsealed(const std::optional<std::string>& stored) {
+  // Of a layer in memory: null where the key is erased.
+  if (!stored) return nullptr;
+  return bytesOf(std::string_view(*stored).substr(0, stored->size() - kSealBytes));
 }
 
 Bytes verified(uint8_t table, Bytes key, Bytes stored) {
@@ -52,12 +55,14 @@ class OverlayKv final : public Kv {
 
   kj::Maybe<Bytes> get(KvTable table, Bytes key) override {
     auto t = index(table);
-    for (auto* layer : layers()) {
-      if (layer == nullptr) continue;
-      auto found = layer->tables[t].find(viewOf(key));
-      if (found == layer->tables[t].end()) continue;
-      if (!found->second) return nullptr;
-      return unsealed(*found->second);
+    auto k = viewOf(key);
+    auto& active = active_.tables[t];
+    auto at = active.find(k);
+    if (at != active.end()) return unsealed(at->second);
+    for (size_t i = frozen_.size(); i-- > 0;) {
+      auto& layer = frozen_[i]->delta.tables[t];
+      at = layer.find(k);
+      if (at != layer.end()) return unsealed(at->second);
     }
     KJ_IF_MAYBE(stored, backing_->get(t, key)) {
       return verified(t, key, *stored);
@@ -65,7 +70,9 @@ class OverlayKv final : public Kv {
     return nullptr;
   }
 
-  kj::Own<KvCursor> from(KvTable table, Bytes key) override { return newCursor(index(table), key); }
+  kj::Own<KvCursor> from(KvTable table, Bytes key) override {
+    return kj::heap<Cursor>(*this, index(table), key);
+  }
 
   void put(KvTable table, Bytes key, Bytes value) override {
     auto t = index(table);
@@ -73,27 +80,18 @@ class OverlayKv final : public Kv {
                key.size());
     // Copied first: they may be bytes that get() gave, which end here.
     std::string k(viewOf(key));
-    auto stored = sealed(t, key, value);
+    std::optional<std::string> stored = sealed(t, key, value);
     beginWrite();
-    auto [at, isNew] = active_.tables[t].try_emplace(kj::mv(k));
-    active_.bytes -= isNew ? 0 : at->first.size() + sizeOf(at->second);
-    at->second = kj::mv(stored);
-    active_.bytes += at->first.size() + sizeOf(at->second);
+    set(t, kj::mv(k), kj::mv(stored));
   }
 
   bool erase(KvTable table, Bytes key) override {
     auto t = index(table);
-    if (get(table, key) == nullptr) {
-      beginWrite();
-      return false;
-    }
+    bool present = get(table, key) != nullptr;
     std::string k(viewOf(key));
     beginWrite();
-    auto [at, isNew] = active_.tables[t].try_emplace(kj::mv(k));
-    if (!isNew) active_.bytes -= at->first.size() + sizeOf(at->second);
-    at->second = std::nullopt;
-    active_.bytes += at->first.size();
-    return true;
+    if (present) set(t, kj::mv(k), std::nullopt);
+    return present;
   }
 
   kj::Promise<void> commit() override {
@@ -101,236 +99,209 @@ class OverlayKv final : public Kv {
     KJ_IF_MAYBE(e, failure_) {
       return kj::cp(*e);
     }
-    if (active_.empty()) {
-      KJ_IF_MAYBE(w, waiting_) {
-        return w->done.addBranch();
+    if (!active_.empty()) {
+      if (!frozen_.empty() && frozen_.back()->state == State::WAITING) {
+        mergeInto(frozen_.back()->delta);
+      } else {
+        frozen_.push_back(kj::heap<Frozen>(kj::mv(active_)));
       }
-      KJ_IF_MAYBE(u, underWay_) {
-        return u->durable ? kj::READY_NOW : u->done.addBranch();
-      }
-      return kj::READY_NOW;
+      active_ = KvDelta();
     }
-    KJ_IF_MAYBE(w, waiting_) {
-      // Two that wait become one: its state is that of the later call.
-      for (size_t t = 0; t < kKvTablesMax; ++t) {
-        auto& newer = active_.tables[t];
-        newer.merge(w->delta.tables[t]);  // keeps what is newer
-        std::swap(newer, w->delta.tables[t]);
-        newer.clear();
-      }
-      w->delta.bytes += active_.bytes;  // at most: what both have counts twice
-      active_.bytes = 0;
-      return w->done.addBranch();
-    }
-    auto& frozen = waiting_.emplace(kj::mv(active_));
-    active_ = KvDelta();
-    auto result = frozen.done.addBranch();
-    if (underWay_ == nullptr) startNext();
+    if (frozen_.empty()) return kj::READY_NOW;
+    auto result = frozen_.back()->done.addBranch();
+    startNext();
     return result;
   }
 
   size_t uncommittedBytes() override {
     size_t bytes = active_.bytes;
-    KJ_IF_MAYBE(w, waiting_) {
-      bytes += w->delta.bytes;
-    }
-    KJ_IF_MAYBE(u, underWay_) {
-      if (!u->durable) bytes += u->delta.bytes;
+    for (auto& frozen : frozen_) {
+      if (frozen->state != State::DURABLE) bytes += frozen->delta.bytes;
     }
     return bytes;
   }
 
  private:
+  enum class State : uint8_t { WAITING, UNDER_WAY, DURABLE };
   struct Frozen {
     KvDelta delta;
+    State state = State::WAITING;
     kj::Own<kj::PromiseFulfiller<void>> fulfiller;
     kj::ForkedPromise<void> done = nullptr;
-    bool durable = false;  // the backing holds it; dropped at the next write
 
-    explicit Frozen(KvDelta d) : delta(kj::mv(d)) {
+    explicit Frozen(KvDelta frozenDelta) : delta(kj::mv(frozenDelta)) {
       auto paf = kj::newPromiseAndFulfiller<void>();
       fulfiller = kj::mv(paf.fulfiller);
       done = paf.promise.fork();
     }
   };
 
-  class Cursor;
-  kj::Own<KvCursor> newCursor(uint8_t table, Bytes key);
+  class Cursor final : public KvCursor {
+   public:
+    Cursor(OverlayKv& kv, uint8_t table, Bytes key)
+        : kv_(kv),
+          table_(table),
+          generation_(kv.generation_),
+          below_(kv.backing_->from(table, key)) {
+      addLayer(kv.active_.tables[table], key);
+      for (size_t i = kv.frozen_.size(); i-- > 0;) {
+        addLayer(kv.frozen_[i]->delta.tables[table], key);
+      }
+      settle();
+    }
+
+    bool valid() override {
+      KJ_ASSERT(generation_ == kv_.generation_, "a cursor was used after a write or a commit");
+      return valid_;
+    }
+    Bytes key() override {
+      KJ_REQUIRE(valid());
+      return bytesOf(key_);
+    }
+    Bytes value() override {
+      KJ_REQUIRE(valid());
+      if (top_ == nullptr) return verified(table_, bytesOf(key_), below_->value());
+      return KJ_ASSERT_NONNULL(unsealed(*top_));
+    }
+    void next() override {
+      KJ_REQUIRE(valid());
+      skip();
+      settle();
+    }
+
+   private:
+    struct Layer {
+      KvDelta::Table::const_iterator at;
+      KvDelta::Table::const_iterator end;
+    };
+
+    void addLayer(const KvDelta::Table& layer, Bytes key) {
+      auto at = layer.lower_bound(viewOf(key));
+      if (at != layer.end()) above_.push_back({at, layer.end()});
+    }
+
+    void settle() {
+      // Stands on the least key of all layers, if the topmost layer that has it does not erase it.
+      for (;;) {
+        valid_ = below_->valid();
+        top_ = nullptr;
+        if (valid_) key_ = viewOf(below_->key());
+        for (size_t i = above_.size(); i-- > 0;) {
+          auto& layer = above_[i];
+          if (layer.at == layer.end) continue;
+          if (valid_ && key_ < std::string_view(layer.at->first)) continue;
+          valid_ = true;
+          key_ = layer.at->first;
+          top_ = &layer.at->second;
+        }
+        if (!valid_ || top_ == nullptr || *top_) return;
+        skip();
+      }
+    }
+
+    void skip() {
+      // Past key_, which may point into what is left here: so the comparisons come first.
+      bool stepBelow = below_->valid() && viewOf(below_->key()) == key_;
+      for (auto& layer : above_) {
+        if (layer.at != layer.end && layer.at->first == key_) ++layer.at;
+      }
+      if (stepBelow) below_->next();
+    }
+
+    OverlayKv& kv_;
+    const uint8_t table_;
+    const uint64_t generation_;
+    kj::Own<KvCursor> below_;
+    std::vector<Layer> above_;  // newest first
+    bool valid_ = false;
+    std::string_view key_;
+    const std::optional<std::string>* top_ = nullptr;  // null: the value is in the backing
+  };
 
   static uint8_t index(KvTable table) {
     auto t = static_cast<uint8_t>(table);
     KJ_REQUIRE(t < kKvTablesMax, "no such table", t);
     return t;
   }
-  static size_t sizeOf(const std::optional<std::string>& stored) {
-    return stored ? stored->size() - kSealBytes : 0;
+  static size_t bytesOfEntry(const KvDelta::Table::value_type& entry) {
+    return entry.first.size() + (entry.second ? entry.second->size() - kSealBytes : 0);
   }
 
-  std::array<KvDelta*, 3> layers() {
-    std::array<KvDelta*, 3> result{&active_, nullptr, nullptr};
-    KJ_IF_MAYBE(w, waiting_) {
-      result[1] = &w->delta;
+  void set(uint8_t table, std::string key, std::optional<std::string> stored) {
+    auto [at, isNew] = active_.tables[table].try_emplace(kj::mv(key));
+    if (!isNew) active_.bytes -= bytesOfEntry(*at);
+    at->second = kj::mv(stored);
+    active_.bytes += bytesOfEntry(*at);
+  }
+
+  void mergeInto(KvDelta& older) {
+    for (size_t t = 0; t < kKvTablesMax; ++t) {
+      active_.tables[t].merge(older.tables[t]);  // takes what it has no newer entry for
+      for (auto& superseded : older.tables[t]) older.bytes -= bytesOfEntry(superseded);
+      std::swap(active_.tables[t], older.tables[t]);
     }
-    KJ_IF_MAYBE(u, underWay_) {
-      result[2] = &u->delta;
-    }
-    return result;
+    older.bytes += active_.bytes;
   }
 
   void beginWrite() {
-    // Ends what was given out, and so may change the layers.
+    // What was given out ends here, so the layers may change.
     ++generation_;
-    KJ_IF_MAYBE(u, underWay_) {
-      if (u->durable) {
-        backing_->renew();
-        underWay_ = nullptr;
-      }
-    }
-    if (underWay_ == nullptr && waiting_ != nullptr && failure_ == nullptr) startNext();
+    if (frozen_.empty() || frozen_.front()->state != State::DURABLE) return;
+    backing_->renew();
+    while (!frozen_.empty() && frozen_.front()->state == State::DURABLE) frozen_.pop_front();
   }
 
   void startNext() {
-    auto& next = underWay_.emplace(kj::mv(KJ_ASSERT_NONNULL(waiting_)));
-    waiting_ = nullptr;
-    committing_ =
-        backing_->commit(next.delta)
-            .then([this]() { finished(); }, [this](kj::Exception&& e) { failed(kj::mv(e)); })
-            .eagerlyEvaluate(nullptr);
+    // After a durable one, if there is any, comes the one that is under way or waits.
+    for (auto& frozen : frozen_) {
+      if (frozen->state == State::UNDER_WAY) return;
+      if (frozen->state != State::WAITING) continue;
+      frozen->state = State::UNDER_WAY;
+      committing_ = backing_->commit(frozen->delta)
+                        .then([this]() { return finished(); },
+                              [this](kj::Exception&& e) { failed(kj::mv(e)); })
+                        .eagerlyEvaluate(nullptr);
+      return;
+    }
   }
 
   void finished() {
-    auto& frozen = KJ_ASSERT_NONNULL(underWay_);
-    frozen.durable = true;
-    frozen.fulfiller->fulfill();
-    if (waiting_ != nullptr) {
-      // It must not wait for somebody's next write.
-      following_ = kj::evalLater([this]() { follow(); }).eagerlyEvaluate(nullptr);
+    for (auto& frozen : frozen_) {
+      if (frozen->state != State::UNDER_WAY) continue;
+      frozen->state = State::DURABLE;
+      frozen->fulfiller->fulfill();
     }
-  }
-
-  void follow() {
-    if (underWay_ == nullptr || !KJ_ASSERT_NONNULL(underWay_).durable) return;
-    beginWrite();
+    // Not here: committing_, which this runs in, would be replaced.
+    if (frozen_.back()->state == State::WAITING) {
+      following_ = kj::evalLater([this]() { startNext(); }).eagerlyEvaluate(nullptr);
+    }
   }
 
   void failed(kj::Exception&& e) {
-    KJ_LOG(ERROR, "a commit failed: nothing more is committed", e);
-    KJ_IF_MAYBE(u, underWay_) {
-      u->fulfiller->reject(kj::cp(e));
-    }
-    KJ_IF_MAYBE(w, waiting_) {
-      w->fulfiller->reject(kj::cp(e));
+    KJ_LOG(ERROR, "a commit failed; nothing more is committed", e);
+    for (auto& frozen : frozen_) {
+      if (frozen->state != State::DURABLE) frozen->fulfiller->reject(kj::cp(e));
     }
     failure_ = kj::mv(e);
   }
 
   kj::Own<KvBacking> backing_;
   KvDelta active_;
-  kj::Maybe<Frozen> waiting_;
-  kj::Maybe<Frozen> underWay_;
+  std::deque<kj::Own<Frozen>> frozen_;  // oldest first: durable, then one under way, then waiting
   kj::Maybe<kj::Exception> failure_;
-  uint64_t generation_ = 0;
+  uint64_t generation_ = 0;  // of what was given out
   kj::Promise<void> following_ = nullptr;
-  kj::Promise<void> committing_ = nullptr;  // goes first: it reads underWay_
+  kj::Promise<void> committing_ = nullptr;  // goes first: it reads a delta
 };
-
-class OverlayKv::Cursor final : public KvCursor {
-  // A merge of the layers, newest first, and the backing's cursor: of equal keys the newest layer's counts.
- public:
-  Cursor(OverlayKv& kv, uint8_t table, Bytes key)
-      : kv_(kv),
-        table_(table),
-        generation_(kv.generation_),
-        stored_(kv.backing_->from(table, key)) {
-    for (auto* layer : kv.layers()) {
-      if (layer == nullptr) continue;
-      auto& entries = layer->tables[table];
-      places_.push_back({entries.lower_bound(viewOf(key)), entries.end()});
-    }
-    settle();
-  }
-
-  bool valid() override {
-    KJ_ASSERT(generation_ == kv_.generation_, "a cursor was used after a write or a commit");
-    return valid_;
-  }
-  Bytes key() override {
-    KJ_REQUIRE(valid());
-    return key_;
-  }
-  Bytes value() override {
-    KJ_REQUIRE(valid());
-    KJ_IF_MAYBE(value, overlaid_) {
-      return unsealed(**value);
-    }
-    return verified(table_, key_, stored_->value());
-  }
-  void next() override {
-    KJ_REQUIRE(valid());
-    pass();
-    settle();
-  }
-
- private:
-  using Entries = KvDelta::Table;
-  struct Place {
-    Entries::const_iterator at, end;
-  };
-
-  void pass() {
-    // Every source that stands on the current key goes on.
-    auto current = viewOf(key_);
-    for (auto& p : places_) {
-      if (p.at != p.end && p.at->first == current) ++p.at;
-    }
-    if (stored_->valid() && viewOf(stored_->key()) == current) stored_->next();
-  }
-
-  void settle() {
-    // Stands on the smallest key that is not erased.
-    for (;;) {
-      bool found = stored_->valid();
-      if (found) key_ = stored_->key();
-      overlaid_ = nullptr;
-      const std::optional<std::string>* newest = nullptr;
-      for (auto& p : places_) {
-        if (p.at == p.end) continue;
-        auto k = bytesOf(p.at->first);
-        bool smaller = !found || viewOf(k) < viewOf(key_);
-        bool same = found && viewOf(k) == viewOf(key_);
-        if (smaller || (same && newest == nullptr)) {
-          key_ = k;
-          newest = &p.at->second;
-          found = true;
-        }
-      }
-      valid_ = found;
-      if (!found) return;
-      if (newest == nullptr) return;
-      if (*newest) {
-        overlaid_ = &**newest;
-        return;
-      }
-      // Erased: the sources may stand on memory that goes with them, so the key is passed by value.
-      pass();
-    }
-  }
-
-  OverlayKv& kv_;
-  const uint8_t table_;
-  const uint64_t generation_;
-  kj::Own<KvCursor> stored_;
-  std::vector<Place> places_;
-  bool valid_ = false;
-  Bytes key_;
-  kj::Maybe<const std::string*> overlaid_;
-};
-
-kj::Own<KvCursor> OverlayKv::newCursor(uint8_t table, Bytes key) {
-  return kj::heap<Cursor>(*this, table, key);
-}
 
 }  // namespace
+
+bool KvDelta::empty() const {
+  for (auto& table : tables) {
+    if (!table.empty()) return false;
+  }
+  return true;
+}
 
 kj::Own<Kv> newOverlayKv(kj::Own<KvBacking> backing) {
   return kj::heap<OverlayKv>(kj::mv(backing));

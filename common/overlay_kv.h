@@ -5,6 +5,7 @@
 //   active      written since the last commit(); the only layer that changes
 //   waiting     handed to commit() while another was under way; two such become one
 //   under way   being written by the backing, readable all the while
+//   durable     in the backing, but not yet in its snapshot that is read
 //   backing     the last commit, as a snapshot
 //
 // A layer hides those below it; an erased key is a tombstone there. Persistent format: the stored
