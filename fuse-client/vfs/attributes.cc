@@ -26,6 +26,7 @@ Task<Outcome<Attr>> Client::getattrNow(InodeId ino) {
   if (found != files_.end()) co_await requestsAnswered(kj::addRef(*found->second), true);  // V1
   for (;;) {
     while (endDrops_ > 0) co_await endDropped_.next();  // S3
+    auto asked = leasesDropped_;
     auto answer = co_await names_.ask<schema::Session::GetattrResults>(
         [ino](schema::Session::Client& session) {
           auto request = session.getattrRequest();
@@ -36,16 +37,18 @@ Task<Outcome<Attr>> Client::getattrNow(InodeId ino) {
     if (endDrops_ > 0) continue;
     auto attr = attrOf(answer.getAttr());
     auto version = fromWire(answer.getAttr().getDataVersion());
-    auto told = co_await deliver(attr, version);
+    auto told = co_await deliver(attr, version, asked);
     if (told.ok() || told.err() != Errno::STALE) co_return kj::mv(told);
   }
 }
 
-Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version) {
+Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version, uint64_t asked) {
   auto found = files_.find(attr.ino);
   if (attr.kind != schema::Kind::FILE || found == files_.end()) co_return kj::mv(attr);
   auto file = kj::addRef(*found->second);
   auto sequence = file->sequence;
+  // Held when it was asked and not any more: the answer may be older than our own publish.
+  if (!file->held() && file->droppedAt > asked) co_return Errno::STALE;
   if (file->blockBytes == 0) file->blockBytes = attr.blockBytes;
   bool other = !file->held() && !(file->pagesVersion == version);
   if (file->pagesPresent && (other || file->pagesMixed)) {

@@ -133,9 +133,9 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   static void fillSetattr(schema::Command::Builder command, InodeId ino, const SetAttr& set,
                           bool openForWrite, const Caller& caller);
   Task<Outcome<FsStat>> statfsNow();
-  Task<Outcome<Attr>> deliver(Attr attr, DataVersion version);
-  // What the kernel is told: with what is only known here, and after old pages are gone. STALE: ask
-  // again, the lease went meanwhile.
+  Task<Outcome<Attr>> deliver(Attr attr, DataVersion version, uint64_t asked);
+  // What the kernel is told: with what is only known here, and after old pages are gone. `asked`:
+  // leasesDropped_ when it was sent. STALE: ask again, the lease went meanwhile.
 
   // --- lease.cc
   Task<Outcome<kj::Own<LeaseUse>>> exclusive(kj::Own<File> file);
@@ -198,6 +198,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   bool unpinning_ = false;
   uint32_t endDrops_ = 0;  // of an ended session's pages (S3)
   Signal endDropped_;
+  uint64_t leasesDropped_ = 0;
   bool detached_ = false;
   bool closing_ = false;
 

@@ -36,6 +36,7 @@ Task<Outcome<std::vector<Listing>>> Client::readdirNow(InodeId ino, uint64_t coo
   uint32_t wanted = entriesMax > dots ? entriesMax - dots : 1;
   wanted = kj::min(wanted, kDirEntriesPerAnswerMax);
   auto from = kj::max(cookie, kCookieDotDot);
+  auto asked = leasesDropped_;
   auto answer = co_await names_.ask<schema::Session::ReaddirResults>(
       [ino, from, wanted, attrs](schema::Session::Client& session) {
         auto request = session.readdirRequest();
@@ -66,7 +67,7 @@ Task<Outcome<std::vector<Listing>>> Client::readdirNow(InodeId ino, uint64_t coo
                 InodeId(entry.getIno()), entry.getKind(), entry.getCookie(), nullptr};
     if (entry.hasAttr()) {
       auto attr = entry.getAttr();
-      auto told = co_await deliver(attrOf(attr), fromWire(attr.getDataVersion()));
+      auto told = co_await deliver(attrOf(attr), fromWire(attr.getDataVersion()), asked);
       if (told.ok()) {
         one.attr = kj::mv(*told);
         counts[counted]->keep();

@@ -43,6 +43,8 @@ Task<Outcome<kj::Array<kj::byte>>> Client::readNow(kj::Own<File> file, uint64_t 
     uint64_t view = 0;
     DataVersion version;
     kj::Own<LeaseUse> use;
+    // What is written here is not at the name server before the recall is done.
+    while (file->held() && file->recalled) co_await file->changed.next();
     if (file->held() && !file->recalled) {
       co_await names_.whenValid();
       if (!file->held() || file->recalled) continue;

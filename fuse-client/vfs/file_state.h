@@ -50,6 +50,7 @@ struct File : public kj::Refcounted {
   uint64_t sequence = 0;  // of the grant; 0: none
   uint64_t answered = 0;  // the highest sequence given up: grants up to it are ignored (G1)
   uint64_t leaseEra = 0;
+  uint64_t droppedAt = 0;  // Client::leasesDropped_ when it was given back last
   uint64_t leaseView = 0;  // no older view is used for its blocks (G3)
   bool recalled = false;   // being given back: no new use
   bool acquiring = false;

@@ -167,6 +167,7 @@ void Client::wakeWaiters(File& file) {
 
 void Client::dropLease(File& file) {
   file.sequence = 0;
+  file.droppedAt = ++leasesDropped_;
   ++file.drops;  // a block read under this grant is thrown away (G3)
   file.map = BlockMap();
   file.publishedSize = 0;

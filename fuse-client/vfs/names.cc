@@ -44,6 +44,7 @@ kj::Promise<Outcome<Attr>> Client::lookup(InodeId parent, std::string name) {
 
 Task<Outcome<Attr>> Client::lookupNow(InodeId parent, std::string name) {
   for (;;) {
+    auto asked = leasesDropped_;
     auto answer = co_await names_.ask<schema::Session::LookupResults>(
         [parent, name](schema::Session::Client& session) {
           auto request = session.lookupRequest();
@@ -54,7 +55,7 @@ Task<Outcome<Attr>> Client::lookupNow(InodeId parent, std::string name) {
     if (answer.getErr() != Errno::OK) co_return answer.getErr();
     auto attr = attrOf(answer.getAttr());
     Counted counted(*this, attr);
-    auto told = co_await deliver(attr, fromWire(answer.getAttr().getDataVersion()));
+    auto told = co_await deliver(attr, fromWire(answer.getAttr().getDataVersion()), asked);
     if (!told.ok() && told.err() == Errno::STALE) continue;
     if (told.ok()) counted.keep();
     co_return kj::mv(told);
@@ -95,6 +96,7 @@ Task<void> Client::sendUnpins() {
 }
 
 Task<Outcome<Attr>> Client::makeNow(Caller caller, Fill fill) {
+  auto asked = leasesDropped_;
   auto applied = co_await names_.apply(
       [caller = kj::mv(caller), fill = kj::mv(fill)](schema::Command::Builder command) mutable {
         fillCredentials(command, caller);
@@ -105,7 +107,7 @@ Task<Outcome<Attr>> Client::makeNow(Caller caller, Fill fill) {
   auto attr = attrOf(response.getAttr());
   if (!attr.ino) co_return Errno::STALE;  // made, and removed by somebody else since
   Counted counted(*this, attr);
-  auto told = co_await deliver(attr, fromWire(response.getAttr().getDataVersion()));
+  auto told = co_await deliver(attr, fromWire(response.getAttr().getDataVersion()), asked);
   if (told.err() == Errno::STALE) told = co_await getattrNow(attr.ino);
   if (told.ok()) counted.keep();
   co_return kj::mv(told);
