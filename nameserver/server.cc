@@ -95,9 +95,13 @@ Task<void> NameServer::open() {
   applier_ = kj::heap<StateMachineApplier>(*machine_);
   queries_ = kj::heap<Queries>(*kv_);
   replicator_ = co_await RaftReplicator::open(env_, *kv_, *applier_, options_.log, nullptr);
-  while (!replicator_->leading()) co_await replicator_->nextTerm();
+  while (!replicator_->leading()) {
+    co_await replicator_->nextTerm();
+  }
   co_await replicator_->confirm();
-  if (options_.create) co_await makeCluster();
+  if (options_.create) {
+    co_await makeCluster();
+  }
   KJ_REQUIRE(queries_->cluster() != nullptr,
              "the creation of this cluster did not get to its end: empty the data directory and "
              "use --create again");

@@ -27,8 +27,12 @@ Task<void> Sessions::reapForever() {
   co_await serving_.wait();
   for (;;) {
     bool more = false;
-    if (queries_.counts().orphans != 0) more = co_await reapSome();
-    if (!more) co_await env_.clock.timer().afterDelay(kLookMs * kj::MILLISECONDS);
+    if (queries_.counts().orphans != 0) {
+      more = co_await reapSome();
+    }
+    if (!more) {
+      co_await env_.clock.timer().afterDelay(kLookMs * kj::MILLISECONDS);
+    }
   }
 }
 

@@ -288,7 +288,9 @@ Task<void> Sessions::statfs(
 Task<void> Sessions::viewCall(
     Caller caller, Ctx<schema::Session::ViewParams, schema::Session::ViewResults> context) {
   auto known = context.getParams().getKnown();
-  if (known != 0) co_await cluster_.viewAfter(known);
+  if (known != 0) {
+    co_await cluster_.viewAfter(known);
+  }
   auto results = context.getResults();
   results.setErr(Errno::OK);
   toWire(queries_.view(), results.initView());
