@@ -103,7 +103,6 @@ class Updates final : private kj::TaskSet::ErrorHandler {
   Forward& forward_;
   BlockTurns& turns_;
 
-  RequestWindows windows_;
   std::map<BlockId, RequestId> pending_;
   Signal pendingLess_;
   std::map<ChainId, uint64_t> roomyIn_;  // the epoch in which all members after us said so
@@ -115,6 +114,7 @@ class Updates final : private kj::TaskSet::ErrorHandler {
   // resync must not undo them.
   uint64_t committed_ = 0;
   uint64_t wholeBlocks_ = 0;
+  RequestWindows windows_;  // holds running updates, so it goes before what they use
   kj::TaskSet tasks_;  // last: what runs uses the rest
 };
 
