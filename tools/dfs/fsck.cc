@@ -3,6 +3,7 @@
 // The cluster goes on working meanwhile, so what looks wrong is looked at again: daemons are listed before the name server's
 // list is read, suspects of both kinds are asked about once more at the end, and only what is still wrong then is told.
 
+#include "common/sentence.h"
 #include "tools/dfs/verb.h"
 
 #include <kj/debug.h>
@@ -276,7 +277,7 @@ void addFsck(Tool& tool) {
     tool.action = [&tool, json]() {
       int code = kFsckFailed;
       KJ_IF_MAYBE(e, kj::runCatchingExceptions([&]() { code = run(tool.where, *json); })) {
-        std::cerr << "dfs: " << e->getDescription().cStr() << "\n";
+        std::cerr << "dfs: " << sentenceOf(*e) << "\n";
         return kFsckFailed;
       }
       return code;

@@ -2,6 +2,7 @@
 
 #include "common/log.h"
 #include "common/process.h"
+#include "common/sentence.h"
 #include "tools/dfs/verb.h"
 
 #include <kj/debug.h>
@@ -57,7 +58,7 @@ int run(int argc, char** argv) {
   }
   int code = kExitFailed;
   KJ_IF_MAYBE(e, kj::runCatchingExceptions([&]() { code = tool.action(); })) {
-    std::cerr << "dfs: " << e->getDescription().cStr() << "\n";
+    std::cerr << "dfs: " << sentenceOf(*e) << "\n";
     return e->getType() == kj::Exception::Type::DISCONNECTED ? kExitUnreachable : kExitFailed;
   }
   return code;

@@ -1,3 +1,4 @@
+#include "common/sentence.h"
 #include "tools/dfs/verb.h"
 
 #include <kj/debug.h>
@@ -136,7 +137,7 @@ void addHealth(Tool& tool) {
                     for (auto& i : status["health"]["issues"])
                       std::cerr << i.value("what", "") << "; " << i.value("effect", "") << "\n";
                   })) {
-        std::cerr << "dfs: " << e->getDescription().cStr() << "\n";
+        std::cerr << "dfs: " << sentenceOf(*e) << "\n";
       }
       std::cout << state << "\n";
       return state == "ok" ? 0 : state == "warn" ? 1 : state == "critical" ? 2 : 3;
