@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -28,6 +30,17 @@ std::string unescaped(const std::string& text) {
 }
 
 }  // namespace
+
+std::string mountPath(const std::string& given) {
+  namespace fs = std::filesystem;
+  auto path = fs::absolute(given).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  std::error_code ec;
+  auto whole = fs::canonical(path, ec);
+  if (!ec) return whole.string();
+  auto parent = fs::canonical(path.parent_path(), ec);
+  return ec ? path.string() : (parent / path.filename()).string();
+}
 
 kj::Maybe<MountLine> mountedAt(const std::string& path) {
   // The last line for a path is the one on top.

@@ -10,6 +10,9 @@
 
 namespace dfs {
 
+std::string mountPath(const std::string& given);
+// Absolute and without symbolic links, as the kernel names mounts. The last part may be a dead mount, which cannot be looked at.
+
 struct MountLine {
   uint32_t major = 0, minor = 0;
   std::string type;

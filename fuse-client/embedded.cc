@@ -6,6 +6,7 @@
 #include <kj/debug.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <nlohmann/json.hpp>
 
@@ -50,11 +51,19 @@ void layOut(const EmbeddedOptions& options) {
              "first; to make a new cluster "
              "there, remove the directory, or name another with --data",
              data.c_str());
+  if (fs::exists(data + "/creating")) return;
+  // Under another name first, so that it never exists without the mark. Of two that do this at once one renames.
+  auto fresh = data + ".new";
   std::error_code ec;
   fs::create_directories(fs::path(data).parent_path(), ec);
-  KJ_REQUIRE(mkdir(data.c_str(), 0700) == 0 || errno == EEXIST, "the data directory cannot be made",
-             data.c_str(), strerror(errno));
-  writeWhole(data + "/creating", "");
+  KJ_REQUIRE(mkdir(fresh.c_str(), 0700) == 0 || errno == EEXIST,
+             "the data directory cannot be made", fresh.c_str(), strerror(errno));
+  auto marked = kj::runCatchingExceptions([&]() { writeWhole(fresh + "/creating", ""); });
+  int reason = rename(fresh.c_str(), data.c_str()) == 0 ? 0 : errno;
+  KJ_REQUIRE(reason == 0 || fs::exists(data + "/creating") || fs::exists(data + "/embedded.json"),
+             "the data directory cannot be made", data.c_str(), strerror(reason));
+  KJ_REQUIRE(marked == nullptr || reason != 0, "the data directory cannot be written to",
+             data.c_str());
 }
 
 nlohmann::json readShape(const EmbeddedOptions& options) {
@@ -82,7 +91,7 @@ nlohmann::json readShape(const EmbeddedOptions& options) {
   return shape;
 }
 
-void startKeeper(const std::string& data, kj::AutoCloseFd lock) {
+pid_t startKeeper(const std::string& data, kj::AutoCloseFd lock) {
   // The lock passes to the keeper: a flock belongs to the open file, and exec keeps what is not close-on-exec.
   int flags;
   KJ_SYSCALL(flags = fcntl(lock, F_GETFD));
@@ -104,6 +113,20 @@ void startKeeper(const std::string& data, kj::AutoCloseFd lock) {
           nullptr);
     _exit(127);
   }
+  return pid;
+}
+
+std::string textOf(const std::string& path) {
+  std::ifstream file(path);
+  return std::string((std::istreambuf_iterator<char>(file)), {});
+}
+
+std::string describe(const std::string& data, const nlohmann::json& shape) {
+  auto count = [&](const char* key, const char* one, const char* many) {
+    return shape[key].dump() + " " + (shape[key] == 1 ? one : many);
+  };
+  return "embedded cluster: " + count("stores", "store", "stores") + ", " +
+         count("replicas", "copy", "copies") + " of everything, data in " + data;
 }
 
 }  // namespace
@@ -113,7 +136,7 @@ EmbeddedCluster joinEmbedded(const EmbeddedOptions& options) {
   auto chosen = options;
   chosen.data = data;
   layOut(chosen);
-  auto shape = readShape(chosen);
+  readShape(chosen);  // refuses another shape
   fs::create_directories(data + "/log");
   auto run = socketDirectory(data);
   fs::create_directories(run);
@@ -125,27 +148,31 @@ EmbeddedCluster joinEmbedded(const EmbeddedOptions& options) {
   cluster.nameserver = "unix:" + run + "/name1.sock";
   auto failure = run + "/failed";
   auto ready = run + "/ready";
-  bool started = false;
+  pid_t keeper = 0;
   for (uint32_t waited = 0; waited < kStartMsMax; waited += kLookEveryMs) {
-    // Asked again each time: a keeper that was ending may still have held the lock.
-    auto lock = openLock(data + "/keeper.lock");
-    if (!started && flock(lock, LOCK_EX | LOCK_NB) == 0) {
-      fs::remove(failure);
-      fs::remove(ready);
-      writeWhole(run + "/shape.json", shape.dump());
-      startKeeper(data, kj::mv(lock));
-      started = true;
+    {
+      // One at a time looks and starts, so that what is read below is the word of a keeper that runs.
+      auto turn = openLock(data + "/start.lock");
+      KJ_SYSCALL(flock(turn, LOCK_EX));
+      // Asked again each time: a keeper that was ending may still have held the lock.
+      auto lock = openLock(data + "/keeper.lock");
+      if (keeper == 0 && flock(lock, LOCK_EX | LOCK_NB) == 0) {
+        fs::remove(failure);
+        fs::remove(ready);
+        writeWhole(run + "/shape.json", readShape(chosen).dump());
+        keeper = startKeeper(data, kj::mv(lock));
+      }
     }
+    bool ended = keeper > 0 && waitpid(keeper, nullptr, WNOHANG) == keeper;
     if (fs::exists(failure)) {
-      std::ifstream file(failure);
-      std::string why((std::istreambuf_iterator<char>(file)), {});
-      KJ_FAIL_REQUIRE("the embedded cluster does not start", why.c_str());
+      KJ_FAIL_REQUIRE("the embedded cluster does not start", textOf(failure).c_str());
     }
     if (fs::exists(ready)) {
-      cluster.sentence = "embedded cluster: " + shape["stores"].dump() + " stores, " +
-                         shape["replicas"].dump() + " copies of everything, data in " + data;
+      cluster.sentence = describe(data, readShape(chosen));
       return cluster;
     }
+    KJ_REQUIRE(!ended, "the keeper of the embedded cluster has ended; its log may say why",
+               (data + "/log/keeper.log").c_str());
     usleep(kLookEveryMs * 1000);
   }
   KJ_FAIL_REQUIRE("the embedded cluster did not come up within a minute; its logs say why",

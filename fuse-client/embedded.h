@@ -7,6 +7,7 @@
 //   embedded.json   how many stores and copies; written once
 //   creating        is there while the cluster is being made: then everything is made anew (nobody has seen it)
 //   keeper.lock     held by the keeper for its life (flock)
+//   start.lock      held by a mount while it looks for a keeper and starts one
 //   users.lock      held shared by each mount; the keeper takes it exclusively when it stops, so a mount that comes meanwhile waits
 //   name1/ store1/ ...   the daemons' data     log/   their logs     run/   sockets, mode 0700
 //

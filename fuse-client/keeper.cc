@@ -1,6 +1,7 @@
 // The keeper of an embedded cluster: see embedded.h. A process without a loop: it launches, waits and stops.
 
 #include "common/launch.h"
+#include "common/sentence.h"
 #include "fuse-client/embedded.h"
 
 #include <fcntl.h>
@@ -224,7 +225,7 @@ int keepEmbedded(const std::string& data, int) {
   KJ_IF_MAYBE(e, kj::runCatchingExceptions([&]() { keeper.start(); })) {
     KJ_LOG(ERROR, "the embedded cluster does not start", *e);
     keeper.stop();
-    keeper.fail(e->getDescription().cStr());
+    keeper.fail(sentenceOf(*e));
     return 1;
   }
   int users;

@@ -3,7 +3,9 @@
 #include "common/config.h"
 #include "common/launch.h"
 #include "common/log.h"
+#include "common/mounts.h"
 #include "common/process.h"
+#include "common/sentence.h"
 #include "fuse-client/embedded.h"
 #include "fuse-client/mount.h"
 
@@ -11,10 +13,12 @@
 #include <kj/debug.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
@@ -22,8 +26,10 @@
 namespace dfs {
 namespace {
 
-constexpr int kAnswerMs = 30'000;     // within which the mount must answer its first question
-constexpr uint64_t kSoftMs = 30'000;  // of -o soft without timeo
+constexpr uint64_t kStoresMax = 64;    // of an embedded cluster
+constexpr int kAnswerMs = 30'000;      // within which the mount must answer its first question
+constexpr uint64_t kUsersMs = 10'000;  // how long programs may use a mount that was asked to end
+constexpr uint64_t kSoftMs = 30'000;   // of -o soft without timeo
 
 struct Arguments {
   MountOptions mount;
@@ -81,12 +87,19 @@ std::string defaultLogFile(const std::string& mountpoint) {
   return directory + "/mount-" + name + ".log";
 }
 
+void quiet(int fd) {
+  kj::AutoCloseFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  dup2(null, fd);
+}
+
 class Report {
   // From the process that mounts to the one that the person started: empty text is success.
  public:
   Report() = default;
   explicit Report(kj::AutoCloseFd pipe) : pipe_(kj::mv(pipe)) {}
   void send(const std::string& text) {
+    if (sent_) return;
+    sent_ = true;
     if (pipe_.get() < 0) {
       if (!text.empty()) std::cerr << "dfs-mount: " << text << "\n";
       return;
@@ -95,18 +108,29 @@ class Report {
     // Nobody listens any more: the person has gone, the mount stays.
     (void)!write(pipe_, message.data(), message.size());
     pipe_ = nullptr;
+    // Until now libfuse and fusermount3 could say there what they do not like.
+    if (text.empty()) quiet(2);
   }
 
  private:
   kj::AutoCloseFd pipe_;
+  bool sent_ = false;
 };
 
-std::string sentenceOf(const kj::Exception& e) {
-  std::string text = e.getDescription().cStr();
-  // KJ puts the failed condition before the sentence.
-  auto at = text.find("; ");
-  if (text.starts_with("expected ") && at != std::string::npos) text = text.substr(at + 2);
-  return text;
+Task<void> serveUntilEnd(kj::AsyncIoContext& io, kj::Timer& timer, Mount& mount) {
+  // Until somebody unmounts it, or asks this process to end. Then programs that still use it get some time.
+  auto served = kj::Promise<void>(mount.serve()).fork();
+  auto first = endSignal(io.unixEventPort).then([](int) { return true; });
+  auto gone = served.addBranch().then([]() { return false; });
+  auto asked = co_await first.exclusiveJoin(kj::mv(gone));
+  if (!asked) co_return;
+  KJ_LOG(INFO, "asked to end: unmounting");
+  mount.unmount();
+  auto late = timer.afterDelay(kUsersMs * kj::MILLISECONDS).then([]() { return true; });
+  auto again = endSignal(io.unixEventPort).then([](int) { return true; });
+  auto free = served.addBranch().then([]() { return false; });
+  auto used = co_await free.exclusiveJoin(kj::mv(late)).exclusiveJoin(kj::mv(again));
+  if (used) KJ_LOG(WARNING, "programs still use the mount: from now on they get errors");
 }
 
 int serveMount(const Arguments& a, Report report) {
@@ -114,18 +138,12 @@ int serveMount(const Arguments& a, Report report) {
   RealEnv real(io, {"", "/run/dfs", 1});
   auto failed = kj::runCatchingExceptions([&]() {
     Mount mount(io, real.env, a.mount);
-    auto end = endSignal(io.unixEventPort);
+    auto cancelled = endSignal(io.unixEventPort).then([](int) { return false; });
     auto started = kj::Promise<void>(mount.start()).then([]() { return true; });
-    auto cancelled = end.then([](int) { return false; });
-    if (!started.exclusiveJoin(kj::mv(cancelled)).wait(io.waitScope)) return;
+    KJ_REQUIRE(started.exclusiveJoin(kj::mv(cancelled)).wait(io.waitScope),
+               "interrupted before it was mounted");
     report.send("");
-    auto served = kj::Promise<void>(mount.serve());
-    auto asked = endSignal(io.unixEventPort).then([&mount](int) {
-      KJ_LOG(INFO, "asked to end: unmounting");
-      mount.unmount();
-      return kj::Promise<void>(kj::NEVER_DONE);
-    });
-    served.exclusiveJoin(kj::mv(asked)).wait(io.waitScope);
+    serveUntilEnd(io, real.env.clock.timer(), mount).wait(io.waitScope);
     KJ_LOG(INFO, "unmounted: saving what is left");
     mount.finish().wait(io.waitScope);
   });
@@ -141,6 +159,8 @@ bool answers(const std::string& mountpoint) {
   // By a process of its own, which can be killed if it waits for ever.
   pid_t pid = fork();
   if (pid == 0) {
+    // If it hangs it must hold nothing: neither a lock nor the report's pipe.
+    close_range(3, ~0u, 0);
     struct stat st {};
     _exit(stat(mountpoint.c_str(), &st) == 0 ? 0 : 1);
   }
@@ -153,23 +173,56 @@ bool answers(const std::string& mountpoint) {
   return false;
 }
 
-int awaitReport(int pipe, const std::string& mountpoint) {
+int awaitReport(int pipe, pid_t child, const std::string& mountpoint) {
+  // SIGINT and SIGTERM are blocked (prepareProcess), so they wait in a descriptor: the person may give up.
+  sigset_t ends;
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGINT);
+  sigaddset(&ends, SIGTERM);
+  kj::AutoCloseFd signals(signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK));
   std::string text;
-  char byte;
-  ssize_t n;
-  while ((n = read(pipe, &byte, 1)) == 1 && byte != 0) text += byte;
-  if (n <= 0) text = "the mount's process has ended without a word; its log may say more";
+  bool heard = false;
+  for (bool end = false; !end;) {
+    pollfd both[2] = {{pipe, POLLIN, 0}, {signals, POLLIN, 0}};
+    if (poll(both, 2, -1) < 0) continue;
+    signalfd_siginfo info;
+    if (both[1].revents != 0 && read(signals, &info, sizeof info) == sizeof info) {
+      kill(child, SIGTERM);
+    }
+    char byte;
+    if (both[0].revents == 0) continue;
+    end = read(pipe, &byte, 1) != 1;
+    heard = heard || (!end && byte == 0);
+    end = end || heard;
+    if (!end) text += byte;
+  }
+  if (!heard) text = "the mount's process has ended without a word; its log may say more";
   if (text.empty() && !answers(mountpoint)) text = "mounted, but it does not answer";
   if (text.empty()) return kExitOk;
   std::cerr << "dfs-mount: " << text << "\n";
   return kExitFailed;
 }
 
+EmbeddedCluster join(const EmbeddedOptions& options) {
+  // It blocks and there is no loop yet, so a signal simply ends us; what was started then ends by itself.
+  sigset_t ends, before;
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGINT);
+  sigaddset(&ends, SIGTERM);
+  signal(SIGINT, SIG_DFL);
+  signal(SIGTERM, SIG_DFL);
+  sigprocmask(SIG_UNBLOCK, &ends, &before);
+  auto cluster = joinEmbedded(options);
+  sigprocmask(SIG_SETMASK, &before, nullptr);
+  kj::UnixEventPort::captureSignal(SIGTERM);
+  kj::UnixEventPort::captureSignal(SIGINT);
+  return cluster;
+}
+
 int runMount(Arguments& a) {
   takeOptions(a);
-  a.mount.mountpoint = std::filesystem::absolute(a.mount.mountpoint).lexically_normal().string();
-  while (a.mount.mountpoint.size() > 1 && a.mount.mountpoint.back() == '/')
-    a.mount.mountpoint.pop_back();
+  a.mount.mountpoint = mountPath(a.mount.mountpoint);
+  if (!a.log.file.empty()) a.log.file = std::filesystem::absolute(a.log.file).string();
   cleanDeadMount(a.mount.mountpoint);
   if (geteuid() == 0) {
     a.mount.allowOther = true;
@@ -177,7 +230,7 @@ int runMount(Arguments& a) {
   }
   EmbeddedCluster cluster;
   if (a.mount.nameservers.empty()) {
-    cluster = joinEmbedded(a.embedded);
+    cluster = join(a.embedded);
     a.mount.nameservers = {cluster.nameserver};
     std::cout << cluster.sentence << std::endl;
   }
@@ -194,15 +247,33 @@ int runMount(Arguments& a) {
   if (pid != 0) {
     writeEnd = nullptr;
     cluster.user = nullptr;
-    return awaitReport(readEnd, a.mount.mountpoint);
+    return awaitReport(readEnd, pid, a.mount.mountpoint);
   }
   readEnd = nullptr;
   setsid();
-  int null = open("/dev/null", O_RDWR);
-  for (int fd : {0, 1, 2}) dup2(null, fd);
-  if (chdir("/") != 0) return kExitFailed;
-  Log log(a.log);
-  return serveMount(a, Report(kj::mv(writeEnd)));
+  quiet(0);
+  quiet(1);
+  Report report(kj::mv(writeEnd));
+  int code = kExitFailed;
+  KJ_IF_MAYBE(e, kj::runCatchingExceptions([&]() {
+                KJ_SYSCALL(chdir("/"));
+                Log log(a.log);
+                code = serveMount(a, kj::mv(report));
+              })) {
+    report.send(sentenceOf(*e));
+  }
+  return code;
+}
+
+kj::Maybe<kj::String> wrongShape(uint64_t stores, uint64_t replicas) {
+  if (stores < 1 || stores > kStoresMax) {
+    return kj::str("--stores is from 1 to ", kStoresMax, ", not ", stores);
+  }
+  bool byDefault = replicas == EmbeddedOptions().replicas;
+  if (replicas < 1 || (replicas > stores && !byDefault)) {
+    return kj::str("--replicas is from 1 to the number of stores (", stores, "), not ", replicas);
+  }
+  return nullptr;
 }
 
 int keep(int argc, char** argv) {
@@ -245,11 +316,17 @@ int run(int argc, char** argv) {
       "It returns 0 when the mount answers; otherwise it says why and leaves nothing behind.");
   auto ended = settings.parse(argc, argv);
   KJ_IF_MAYBE(code, ended) return *code;
+  KJ_IF_MAYBE(why, wrongShape(stores, replicas)) {
+    std::cerr << "dfs-mount: " << why->cStr() << "\n";
+    return kExitUsage;
+  }
   EmbeddedOptions defaults;
+  // With one store there can be one copy.
+  if (replicas == defaults.replicas) replicas = std::min(replicas, stores);
   a.embedded.stores = static_cast<uint32_t>(stores);
   a.embedded.replicas = static_cast<uint32_t>(replicas);
   a.embedded.storesGiven = stores != defaults.stores;
-  a.embedded.replicasGiven = replicas != defaults.replicas;
+  a.embedded.replicasGiven = replicas != std::min<uint64_t>(defaults.replicas, stores);
   a.embedded.rootUid = static_cast<uint32_t>(rootUid);
   a.embedded.rootGid = static_cast<uint32_t>(rootGid);
   int code = kExitFailed;

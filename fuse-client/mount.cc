@@ -1,48 +1,23 @@
 #include "fuse-client/mount.h"
 
 #include "common/mount_note.h"
+#include "common/mounts.h"
 #include "common/retry.h"
 
 #include <errno.h>
 #include <kj/debug.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cstring>
 #include <fstream>
-#include <sstream>
 
 namespace dfs {
 namespace {
 
+constexpr uint32_t kDrainMs = 5;
 constexpr const char* kReadAheadKb = "1024";  // one READ of 1 MiB is one call to a storage daemon
-
-struct MountLine {
-  uint32_t major = 0, minor = 0;
-  std::string type;
-};
-
-kj::Maybe<MountLine> mountedAt(const std::string& path) {
-  // The last line for a path is the one on top. Asks the kernel, not the file system that may be dead.
-  kj::Maybe<MountLine> found;
-  std::ifstream file("/proc/self/mountinfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    std::istringstream words(line);
-    std::string id, parent, device, root, point, word;
-    words >> id >> parent >> device >> root >> point;
-    if (point != path) continue;
-    MountLine m;
-    if (sscanf(device.c_str(), "%u:%u", &m.major, &m.minor) != 2) continue;
-    while (words >> word && word != "-") {
-    }
-    words >> m.type;
-    found = m;
-  }
-  return found;
-}
 
 void raiseReadAhead(const MountLine& m) {
   // Only root may; without it reads come in pieces of 128 KiB and all works.
@@ -73,12 +48,10 @@ void cleanDeadMount(const std::string& mountpoint) {
   if (stat(mountpoint.c_str(), &st) != 0) {
     int reason = errno;
     if (reason == ENOTCONN || reason == ECONNABORTED || reason == EIO) {
-      // MNT_DETACH works whoever still stands in it; without root fusermount3 does the same.
-      if (umount2(mountpoint.c_str(), MNT_DETACH) != 0) {
-        auto command = "fusermount3 -u -z -- '" + mountpoint + "'";
-        KJ_REQUIRE(mountpoint.find('\'') == std::string::npos && system(command.c_str()) == 0,
-                   "a dead mount is there and cannot be detached", mountpoint.c_str());
-      }
+      // Lazily: that works whoever still stands in it.
+      int failure = detachMount(mountpoint, true);
+      KJ_REQUIRE(failure == 0, "a dead mount is there and cannot be detached", mountpoint.c_str(),
+                 strerror(failure));
       KJ_LOG(WARNING, "detached a dead mount that a crash had left", mountpoint.c_str());
       KJ_REQUIRE(stat(mountpoint.c_str(), &st) == 0, "the mount point cannot be used",
                  mountpoint.c_str(), strerror(errno));
@@ -105,22 +78,26 @@ Mount::Mount(kj::AsyncIoContext& io, Env& env, const MountOptions& options)
 }
 
 Mount::~Mount() noexcept(false) {
-  if (mounted_) removeMountNote(device_);
-  // Requests that still wait are answered before the channel goes; then the kernel lets go of what the invalidator may wait for.
+  if (noted_) removeMountNote(device_);
+  // What still waits is answered, and so is all that comes until the invalidator has ended: the kernel
+  // may hold it up for one of these. Then the Vfs goes, whose drops the invalidator was to make.
+  ending_ = nullptr;
   ops_.stop();
-  channel_.unmount();
+  invalidator_->end();
+  while (!invalidator_->ended()) channel_.drain(kDrainMs);
+  vfs_ = nullptr;
 }
 
 Task<void> Mount::start() {
   auto attached = withTimeout(env_, options_.attachMsMax, vfs_->attach());
   co_await kj::mv(attached);
   channel_.mount(options_.mountpoint.c_str());
-  auto found = mountedAt(options_.mountpoint);
+  auto found = channel_.line();
   KJ_IF_MAYBE(m, found) {
     raiseReadAhead(*m);
     device_ = makedev(m->major, m->minor);
     writeMountNote({device_, options_.mountpoint, options_.nameservers, getpid()});
-    mounted_ = true;
+    noted_ = true;
   }
 }
 
@@ -134,7 +111,12 @@ void Mount::unmount() {
 
 Task<void> Mount::finish() {
   ops_.stop();
-  co_await vfs_->detach();
+  invalidator_->end();
+  // If it is still in use, those who use it must hear that it is over, while everything is saved.
+  ending_ = channel_.run().eagerlyEvaluate(
+      [](kj::Exception&& e) { KJ_LOG(ERROR, "the FUSE channel has failed", e); });
+  auto saved = vfs_->detach();
+  co_await kj::mv(saved);
 }
 
 }  // namespace dfs

@@ -36,9 +36,9 @@ class Mount {
   Task<void> serve();
   // Until it is unmounted, by whomever. REQUIRES: start() has resolved.
   Task<void> finish();
-  // Saves everything and ends the session. Throws if something could not be saved.
+  // Saves everything and ends the session; from now on requests get EIO. Throws if something could not be saved.
   void unmount();
-  // Makes serve() end when the last user is gone; at once if nobody uses it.
+  // Makes serve() end when the last user is gone; soon if nobody uses it.
 
  private:
   const MountOptions options_;
@@ -48,8 +48,9 @@ class Mount {
   FuseOps ops_;
   FuseChannel channel_;
   kj::Own<Invalidator> invalidator_;
+  kj::Promise<void> ending_ = nullptr;  // answers what comes while finish() saves
   uint64_t device_ = 0;
-  bool mounted_ = false;
+  bool noted_ = false;
 };
 
 void cleanDeadMount(const std::string& mountpoint);

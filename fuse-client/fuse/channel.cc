@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <kj/debug.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -46,8 +49,25 @@ FuseChannel::FuseChannel(kj::UnixEventPort& port, const fuse_lowlevel_ops& ops, 
 FuseChannel::~FuseChannel() noexcept(false) {
   // The observer must go before libfuse closes the descriptor.
   observer_ = nullptr;
-  if (mounted_) fuse_session_unmount(session_);
+  if (!mountpoint_.empty()) {
+    // Closes the descriptor and detaches; but not if the connection was cut before (umount -f, an abort
+    // through /sys), and then a dead mount would stay.
+    fuse_session_unmount(session_);
+    if (isOurs()) detachMount(mountpoint_, true);
+  }
   fuse_session_destroy(session_);
+  // Without root it may still run fusermount3; init reaps it then.
+  if (unmounter_ > 0) waitpid(unmounter_, nullptr, WNOHANG);
+}
+
+bool FuseChannel::isOurs() const {
+  KJ_IF_MAYBE(mine, line_) {
+    auto now = mountedAt(mountpoint_);
+    KJ_IF_MAYBE(there, now) {
+      return there->major == mine->major && there->minor == mine->minor;
+    }
+  }
+  return false;
 }
 
 void FuseChannel::mount(kj::StringPtr mountpoint) {
@@ -55,7 +75,8 @@ void FuseChannel::mount(kj::StringPtr mountpoint) {
              "mounting failed (FUSE's own message is above); is /dev/fuse there, and are you "
              "allowed to mount?",
              mountpoint);
-  mounted_ = true;
+  mountpoint_ = mountpoint.cStr();
+  line_ = mountedAt(mountpoint_);
   watch();
 }
 
@@ -102,17 +123,46 @@ bool FuseChannel::receive() {
 kj::Promise<void> FuseChannel::run() {
   for (uint32_t i = 0; i < kRequestsPerTurn; ++i) {
     bool more = receive();
-    if (ended_) {
-      mounted_ = false;
-      return kj::READY_NOW;
-    }
+    if (ended_) return kj::READY_NOW;
     if (!more) return observer_->whenBecomesReadable().then([this]() { return run(); });
   }
   return kj::evalLater([this]() { return run(); });
 }
 
 void FuseChannel::unmount() {
-  if (mounted_) fuse_session_unmount(session_);
+  if (ended_ || unmounter_ > 0 || !isOurs()) return;
+  auto path = mountpoint_.c_str();
+  bool root = geteuid() == 0;
+  pid_t pid;
+  KJ_SYSCALL(pid = fork());
+  if (pid != 0) {
+    unmounter_ = pid;
+    return;
+  }
+  // Only what is safe in the child of a process with threads. It must not hold the FUSE descriptor: if we
+  // die, the kernel has to notice.
+  close_range(3, ~0u, 0);
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd >= 0) {
+    (void)!syncfs(fd);  // what cannot be saved has been told by the WRITE that failed
+    close(fd);
+  }
+  if (root) _exit(umount2(path, MNT_DETACH) == 0 ? 0 : 1);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  execlp("fusermount3", "fusermount3", "-u", "-z", "-q", "--", path, nullptr);
+  _exit(127);
+}
+
+void FuseChannel::drain(uint32_t waitMs) {
+  pollfd p{fuse_session_fd(session_), POLLIN, 0};
+  if (ended_ || poll(&p, 1, static_cast<int>(waitMs)) <= 0) {
+    if (ended_) usleep(waitMs * 1000);
+    return;
+  }
+  while (!ended_ && receive()) {
+  }
 }
 
 }  // namespace dfs

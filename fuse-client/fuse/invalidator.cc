@@ -1,55 +1,91 @@
 #include "fuse-client/fuse/invalidator.h"
 
 #define FUSE_USE_VERSION 314
+#include <errno.h>
 #include <fuse_lowlevel.h>
 #include <kj/async.h>
 #include <kj/debug.h>
 #include <kj/mutex.h>
+#include <kj/thread.h>
+
+#include <deque>
 
 namespace dfs {
 
 struct Invalidator::Worker {
-  // A thread with an event loop of its own that does what it is handed, in order.
-  struct Shared {
-    kj::Maybe<kj::Own<const kj::Executor>> executor;
-    kj::Maybe<kj::Own<kj::CrossThreadPromiseFulfiller<void>>> end;
+  // Not kj::Executor: whoever drops the promise of a call under way there waits for it, and here that
+  // would be the loop, waiting for a page that only it can unlock.
+  struct Drop {
+    InodeId ino;
+    int64_t offset;
+    int64_t bytes;
+    kj::Own<kj::CrossThreadPromiseFulfiller<void>> done;
   };
-  kj::MutexGuarded<Shared> shared;
-  kj::Thread thread{[this]() {
-    kj::EventLoop loop;
-    kj::WaitScope scope(loop);
-    auto end = kj::newPromiseAndCrossThreadFulfiller<void>();
-    {
-      auto locked = shared.lockExclusive();
-      locked->end = kj::mv(end.fulfiller);
-      locked->executor = kj::getCurrentThreadExecutor().addRef();
-    }
-    end.promise.wait(scope);
-  }};
+  struct Shared {
+    std::deque<Drop> drops;
+    bool end = false;
+    bool ended = false;
+  };
 
-  const kj::Executor& executor() {
-    // Waits for the thread's first steps, at the first use only.
-    return shared.when(
-        [](const Shared& s) { return s.executor != nullptr; },
-        [](Shared& s) -> const kj::Executor& { return *KJ_ASSERT_NONNULL(s.executor); });
+  fuse_session* session;
+  kj::MutexGuarded<Shared> shared;
+  kj::Thread thread;
+
+  explicit Worker(fuse_session* s) : session(s), thread([this]() { work(); }) {}
+
+  void work() {
+    for (;;) {
+      auto next = shared.when([](const Shared& s) { return s.end || !s.drops.empty(); },
+                              [](Shared& s) -> kj::Maybe<Drop> {
+                                if (s.end) {
+                                  // The kernel's caches go with the mount.
+                                  for (auto& d : s.drops) d.done->fulfill();
+                                  s.drops.clear();
+                                  s.ended = true;
+                                  return nullptr;
+                                }
+                                auto drop = kj::mv(s.drops.front());
+                                s.drops.pop_front();
+                                return kj::mv(drop);
+                              });
+      KJ_IF_MAYBE(drop, next) {
+        notify(*drop);
+      } else {
+        return;
+      }
+    }
   }
-  ~Worker() noexcept(false) {
-    executor();
-    KJ_ASSERT_NONNULL(shared.lockExclusive()->end)->fulfill();
+
+  void notify(Drop& drop) {
+    int rc = fuse_lowlevel_notify_inval_inode(session, drop.ino.value, drop.offset, drop.bytes);
+    // ENOENT: the kernel does not know the inode, so it has nothing of it. ENODEV, ENOTCONN: unmounted.
+    if (rc != 0 && rc != -ENOENT && rc != -ENODEV && rc != -ENOTCONN && rc != -ENOSYS) {
+      KJ_LOG(ERROR, "the kernel does not drop an inode's cache", drop.ino.value, rc);
+    }
+    drop.done->fulfill();
   }
 };
 
-Invalidator::Invalidator(fuse_session* session) : session_(session), worker_(kj::heap<Worker>()) {}
-Invalidator::~Invalidator() noexcept(false) {}
+Invalidator::Invalidator(fuse_session* session) : worker_(kj::heap<Worker>(session)) {}
+
+Invalidator::~Invalidator() noexcept(false) {
+  end();
+}
+
+void Invalidator::end() {
+  worker_->shared.lockExclusive()->end = true;
+}
+
+bool Invalidator::ended() const {
+  return worker_->shared.lockShared()->ended;
+}
 
 kj::Promise<void> Invalidator::notify(InodeId ino, int64_t offset, int64_t bytes) {
-  return worker_->executor().executeAsync([session = session_, ino, offset, bytes]() {
-    int rc = fuse_lowlevel_notify_inval_inode(session, ino.value, offset, bytes);
-    // ENOENT: the kernel does not know the inode, so it has nothing of it. ENODEV, ENOTCONN: unmounted.
-    if (rc != 0 && rc != -ENOENT && rc != -ENODEV && rc != -ENOTCONN && rc != -ENOSYS) {
-      KJ_LOG(ERROR, "the kernel does not drop an inode's cache", ino.value, rc);
-    }
-  });
+  auto done = kj::newPromiseAndCrossThreadFulfiller<void>();
+  auto shared = worker_->shared.lockExclusive();
+  if (shared->end) return kj::READY_NOW;
+  shared->drops.push_back({ino, offset, bytes, kj::mv(done.fulfiller)});
+  return kj::mv(done.promise);
 }
 
 kj::Promise<void> Invalidator::dropAttributes(InodeId ino) {

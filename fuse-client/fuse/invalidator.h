@@ -7,7 +7,8 @@
 
 #include "fuse-client/vfs/vfs.h"
 
-#include <kj/thread.h>
+#include <kj/async.h>
+#include <kj/memory.h>
 
 struct fuse_session;
 
@@ -17,7 +18,12 @@ class Invalidator final : public KernelCaches {
  public:
   explicit Invalidator(fuse_session* session);
   ~Invalidator() noexcept(false);
-  // Waits for the notification that is under way: unmount first, then the kernel lets it go.
+  // Waits for the notification that is under way. REQUIRES: requests are still answered until ended(),
+  // for it may wait for one of them.
+
+  void end();
+  // Starts nothing more: what waits in line counts as done, what is under way goes on. Returns at once.
+  bool ended() const;
 
   kj::Promise<void> dropAttributes(InodeId ino) override;
   kj::Promise<void> dropPages(InodeId ino, uint64_t offset, uint64_t bytes) override;
@@ -25,7 +31,6 @@ class Invalidator final : public KernelCaches {
  private:
   kj::Promise<void> notify(InodeId ino, int64_t offset, int64_t bytes);
 
-  fuse_session* session_;
   struct Worker;
   kj::Own<Worker> worker_;
 };

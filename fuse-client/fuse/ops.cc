@@ -180,10 +180,7 @@ fuse_lowlevel_ops makeTable() {
 }  // namespace
 
 FuseOps::FuseOps(Vfs& vfs, kj::Timer& timer, CallerStatus& callers)
-    : vfs_(vfs),
-      callers_(callers),
-      tasks_(kj::Maybe<kj::TaskSet>()),
-      serving_{tasks_.emplace(errors_), timer, callers} {}
+    : vfs_(vfs), callers_(callers), serving_{kj::heap<kj::TaskSet>(errors_), timer, callers} {}
 
 FuseOps::~FuseOps() noexcept(false) {}
 
@@ -193,7 +190,7 @@ const fuse_lowlevel_ops& FuseOps::table() {
 }
 
 void FuseOps::stop() {
-  tasks_ = nullptr;
+  serving_.tasks = nullptr;
 }
 
 Caller FuseOps::callerOf(const Request& r, bool withGroups) {

@@ -53,7 +53,8 @@ class FuseOps {
 
   Serving& serving() { return serving_; }
   void stop();
-  // Drops all work under way: each request is answered (with EIO).
+  // Drops all work under way: each request is answered with EIO, and so is each that comes later.
+  // REQUIRES: not called by that work.
 
  private:
   class Errors final : public kj::TaskSet::ErrorHandler {
@@ -68,7 +69,6 @@ class FuseOps {
   Vfs& vfs_;
   CallerStatus& callers_;
   Errors errors_;
-  kj::Maybe<kj::TaskSet> tasks_;
   Serving serving_;
 };
 

@@ -1,6 +1,7 @@
 #include "fuse-client/fuse/ops.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace dfs {
 namespace {
@@ -32,6 +33,7 @@ Task<void> FuseOps::readdir(Request& r, InodeId ino, DirHandle handle, uint64_t 
   auto buffer = kj::heapArray<char>(bytes);
   size_t used = 0;
   bool full = false;
+  std::vector<InodeId> given;  // a lookup of each
   for (auto& entry : *listed) {
     fuse_entry_param e{};
     // Without an inode number the kernel takes the entry as a name only.
@@ -55,9 +57,11 @@ Task<void> FuseOps::readdir(Request& r, InodeId ino, DirHandle handle, uint64_t 
       if (counted) vfs_.forget(entry.ino, 1);
     } else {
       used += size;
+      if (counted) given.push_back(entry.ino);
     }
   }
-  r.data(kj::arrayPtr(reinterpret_cast<kj::byte*>(buffer.begin()), used));
+  if (r.listed(buffer.slice(0, used))) co_return;
+  for (auto child : given) vfs_.forget(child, 1);
 }
 
 }  // namespace dfs

@@ -43,6 +43,9 @@ class Request {
     return fuse_reply_create(take(), &e, &fi) == 0;
   }
   [[nodiscard]] bool opened(const fuse_file_info& fi) { return fuse_reply_open(take(), &fi) == 0; }
+  [[nodiscard]] bool listed(kj::ArrayPtr<const char> bytes) {
+    return fuse_reply_buf(take(), bytes.begin(), bytes.size()) == 0;
+  }
   // The rest carries nothing that the kernel would have to give back, so a reply that it no longer
   // wants is of no account.
   void attr(const struct stat& st) { fuse_reply_attr(take(), &st, 0); }
@@ -87,7 +90,7 @@ class InterruptWatch {
 
 struct Serving {
   // What serve() needs beside the work.
-  kj::TaskSet& tasks;
+  kj::Own<kj::TaskSet> tasks;  // null once stopped: every request is answered with EIO then
   kj::Timer& timer;
   CallerStatus& callers;
 };
@@ -96,11 +99,12 @@ template <typename Work> void serve(Serving& serving, fuse_req_t raw, Work&& wor
   // Runs `work(request)`, a Task or promise, to its end. The only place where an exception becomes
   // something a user sees.
   auto request = kj::heap<Request>(raw);
+  if (serving.tasks.get() == nullptr) return;
   auto& r = *request;
   auto done = kj::evalNow([&]() -> kj::Promise<void> { return work(r); });
   if (r.replied()) {
     // As most are at once: there is nothing to interrupt any more.
-    serving.tasks.add(done.attach(kj::mv(request)));
+    serving.tasks->add(done.attach(kj::mv(request)));
     return;
   }
   auto watch = kj::heap<InterruptWatch>(raw, serving.timer, serving.callers);
@@ -111,7 +115,7 @@ template <typename Work> void serve(Serving& serving, fuse_req_t raw, Work&& wor
     KJ_LOG(ERROR, "request failed", e);
     if (!r.replied()) r.error(errnoOf(e));
   });
-  serving.tasks.add(answered.attach(kj::mv(watch), kj::mv(request)));
+  serving.tasks->add(answered.attach(kj::mv(watch), kj::mv(request)));
 }
 
 }  // namespace dfs

@@ -1,11 +1,12 @@
 #include "tools/dev/dev_cluster.h"
 
+#include "common/mounts.h"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <kj/debug.h>
 #include <signal.h>
 #include <sys/file.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -35,6 +36,20 @@ uint16_t freePort() {
   return ntohs(addr.sin_port);
 }
 
+bool isFree(const std::string& address) {
+  auto colon = address.rfind(':');
+  if (colon == std::string::npos) return false;
+  kj::AutoCloseFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  // As the daemons do: connections that have ended do not count.
+  int one = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  sockaddr_in addr{};
+  addr.sin_family = AF_INET;
+  addr.sin_port = htons(static_cast<uint16_t>(atoi(address.c_str() + colon + 1)));
+  addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return bind(fd, reinterpret_cast<sockaddr*>(&addr), sizeof addr) == 0;
+}
+
 std::string loopback() {
   return "127.0.0.1:" + std::to_string(freePort());
 }
@@ -46,21 +61,15 @@ ProcessId processOf(const nlohmann::json& member) {
 }  // namespace
 
 bool isMountPoint(const std::string& path) {
-  std::ifstream file("/proc/self/mountinfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    std::istringstream words(line);
-    std::string word;
-    for (int i = 0; i < 5; ++i) words >> word;
-    if (word == path) return true;
-  }
-  return false;
+  return mountedAt(path) != nullptr;
 }
 
 bool mountAnswers(const std::string& path, uint32_t timeoutMs) {
   pid_t pid = fork();
   if (pid < 0) return false;
   if (pid == 0) {
+    // If it hangs, it must not keep the lock.
+    close_range(3, ~0u, 0);
     struct stat st {};
     _exit(stat(path.c_str(), &st) == 0 ? 0 : 1);
   }
@@ -69,13 +78,14 @@ bool mountAnswers(const std::string& path, uint32_t timeoutMs) {
     if (waitpid(pid, &status, WNOHANG) == pid) return WIFEXITED(status) && WEXITSTATUS(status) == 0;
     usleep(5000);
   }
+  // Not waited for: until the mount answers it may not even die.
   kill(pid, SIGKILL);
-  waitpid(pid, nullptr, 0);
   return false;
 }
 
 DevCluster::DevCluster(const std::string& root) {
-  root_ = fs::absolute(root).lexically_normal().string();
+  // As the kernel names it: mount points are compared with what it says.
+  root_ = fs::weakly_canonical(fs::absolute(root)).string();
   while (root_.size() > 1 && root_.back() == '/') root_.pop_back();
   if (!fs::exists(root_)) return;
   int fd;
@@ -87,8 +97,9 @@ DevCluster::DevCluster(const std::string& root) {
   std::ifstream file(root_ + "/cluster.json");
   if (!file) return;
   cluster_ = Json::parse(file, nullptr, false);
-  KJ_REQUIRE(cluster_.is_object() && cluster_.contains("stores"), "cluster.json is damaged",
-             root_.c_str());
+  KJ_REQUIRE(cluster_.is_object() && cluster_.contains("nameservers") &&
+                 cluster_.contains("stores") && cluster_.contains("mounts"),
+             "cluster.json is damaged", root_.c_str());
   exists_ = true;
   creating_ = cluster_.value("creating", false);
 }
@@ -102,6 +113,8 @@ void DevCluster::save() {
 void DevCluster::make(const DevShape& shape) {
   fs::create_directories(root_);
   if (lock_.get() < 0) *this = DevCluster(root_);
+  // Another command may have made it while this one waited for the lock.
+  if (exists_) return;
   KJ_REQUIRE(!fs::exists(root_ + "/name1"),
              "there is a name server's data but no cluster.json; remove the directory",
              root_.c_str());
@@ -134,9 +147,8 @@ void DevCluster::up(const DevShape& shape, bool shapeGiven) {
   KJ_REQUIRE(shape.stores >= 1 && shape.stores <= 64, "from 1 to 64 stores", shape.stores);
   KJ_REQUIRE(shape.replicas >= 1 && shape.replicas <= shape.stores,
              "as many copies as stores at the most", shape.replicas);
-  if (!exists_) {
-    make(shape);
-  } else if (shapeGiven) {
+  if (!exists_) make(shape);
+  if (shapeGiven) {
     KJ_REQUIRE(
         cluster_["stores"].size() == shape.stores && cluster_["mounts"].size() == shape.mounts &&
             cluster_["replicas"] == shape.replicas,
@@ -181,6 +193,10 @@ DevCluster::Json& DevCluster::member(const std::string& id) {
 
 void DevCluster::launchAny(Json& member) {
   std::string id = member["id"];
+  for (auto key : {"address", "http"}) {
+    // Somebody else has taken the port meanwhile: nothing depends on it but who reads cluster.json.
+    if (member.contains(key) && !isFree(member[key])) member[key] = loopback();
+  }
   if (id.starts_with("name")) {
     launchNameServer(member);
   } else if (id.starts_with("store")) {
@@ -280,7 +296,7 @@ void DevCluster::down() {
     // SIGTERM makes dfs-mount unmount, publish and end its session; what is stopped must go on to hear it.
     if (runs(m)) ::kill(m["pid"].get<pid_t>(), SIGCONT);
     stopProcess(processOf(m), kStopMs);
-    if (isMountPoint(path)) umount2(path.c_str(), MNT_DETACH);
+    if (isMountPoint(path)) detachMount(path, true);
     m["pid"] = 0;
   }
   for (auto list : {"stores", "nameservers"}) {

@@ -5,7 +5,7 @@
 //   {"schema":1, "replicas":R,
 //    "nameservers":[{"id":"name1","pid":..,"born":..,"address":"127.0.0.1:PORT","http":"127.0.0.1:PORT","data":DIR}],
 //    "stores":[{...}], "mounts":[{"id":"mount1","pid":..,"born":..,"path":DIR}]}
-// A pid of 0: it does not run. Addresses stay over restarts.
+// A pid of 0: it does not run. Addresses stay over restarts, unless something else has taken the port.
 //
 // Thread: main's, blocking. One command at a time for one DIR: a lock on DIR/lock.
 

@@ -1,13 +1,14 @@
 #include "common/launch.h"
 #include "common/mount_note.h"
+#include "common/mounts.h"
 #include "tools/dev/dev_cluster.h"
 #include "tools/dfs/verb.h"
 
 #include <kj/debug.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -18,30 +19,21 @@ namespace {
 constexpr uint32_t kEndMs = 60'000;  // for what is not yet synced
 
 int run(const std::string& given, bool lazy) {
-  auto path = std::filesystem::absolute(given).lexically_normal().string();
-  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  auto path = mountPath(given);
   if (!isMountPoint(path)) {
     std::cerr << "dfs: nothing is mounted at " << path << "\n";
     return kExitNotFound;
   }
   auto note = mountNoteOf(path);
-  int rc = geteuid() == 0 ? umount2(path.c_str(), lazy ? MNT_DETACH : 0) : -1;
-  if (rc != 0 && geteuid() != 0) {
-    Launch fusermount{{"/usr/bin/fusermount3", "-u", path}, "", false};
-    if (lazy) fusermount.argv.insert(fusermount.argv.begin() + 2, "-z");
-    auto process = launch(fusermount);
-    stopProcess(process, 10'000);
-    rc = isMountPoint(path) ? -1 : 0;
-    errno = EBUSY;
-  }
-  if (rc != 0) {
-    std::cerr << "dfs: " << path << " cannot be unmounted: " << strerror(errno)
-              << (errno == EBUSY ? ". Programs use it (`fuser -vm " + path +
-                                       "` lists them); --lazy detaches it now and ends it "
-                                       "when they are done"
-                                 : "")
+  int failure = detachMount(path, lazy);
+  if (failure != 0) {
+    std::cerr << "dfs: " << path << " cannot be unmounted: " << strerror(failure)
+              << (failure == EBUSY ? ". Programs use it (`fuser -vm " + path +
+                                         "` lists them); --lazy detaches it now and ends it "
+                                         "when they are done"
+                                   : "")
               << "\n";
-    return errno == EPERM ? kExitDenied : kExitFailed;
+    return failure == EPERM ? kExitDenied : kExitFailed;
   }
   // The mount's process publishes what is left and ends its session: then nothing waits for it at the next start.
   KJ_IF_MAYBE(n, note) {
