@@ -104,7 +104,10 @@ ProcessId launch(const Launch& what) {
   }
   writeEnd = nullptr;
   int reason = 0;
-  ssize_t n = read(readEnd, &reason, sizeof reason);
+  ssize_t n;
+  do {
+    n = read(readEnd, &reason, sizeof reason);
+  } while (n < 0 && errno == EINTR);
   if (n == static_cast<ssize_t>(sizeof reason)) {
     waitpid(pid, nullptr, 0);
     KJ_FAIL_REQUIRE("a program cannot be started", what.argv[0], strerror(reason));
@@ -113,6 +116,7 @@ ProcessId launch(const Launch& what) {
 }
 
 bool stopProcess(const ProcessId& process, uint32_t graceMs) {
+  if (process.pid <= 0) return true;  // to waitpid() and kill() such a number means many
   auto gone = [&]() {
     waitpid(process.pid, nullptr, WNOHANG);  // not our child: nothing to reap
     return !isAlive(process);

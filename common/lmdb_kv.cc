@@ -4,9 +4,12 @@
 #include "common/worker_pool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <kj/debug.h>
+#include <kj/io.h>
 #include <lmdb.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -35,6 +38,13 @@ Bytes bytesOf(const MDB_val& value) {
   return Bytes(static_cast<const kj::byte*>(value.mv_data), value.mv_size);
 }
 
+void syncNames(kj::StringPtr directory) {
+  int fd;
+  KJ_SYSCALL(fd = open(directory.cStr(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), directory);
+  kj::AutoCloseFd own(fd);
+  KJ_SYSCALL(fsync(own), directory);
+}
+
 class LmdbBacking final : public KvBacking {
  public:
   explicit LmdbBacking(kj::StringPtr directory)
@@ -43,6 +53,9 @@ class LmdbBacking final : public KvBacking {
                "a store's directory cannot be made", directory_, strerror(errno));
     openEnvironment();
     makeTables();
+    // LMDB syncs its file, but not the names that lead to it.
+    syncNames(directory_);
+    syncNames(kj::str(directory_, "/.."));
     check(mdb_txn_begin(environment_, nullptr, MDB_RDONLY, &reader_), "reading", directory_);
   }
   ~LmdbBacking() noexcept(false) {

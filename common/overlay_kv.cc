@@ -257,7 +257,7 @@ class OverlayKv final : public Kv {
       if (frozen->state == State::UNDER_WAY) return;
       if (frozen->state != State::WAITING) continue;
       frozen->state = State::UNDER_WAY;
-      committing_ = backing_->commit(frozen->delta)
+      committing_ = kj::evalNow([&]() { return backing_->commit(frozen->delta); })
                         .then([this]() { return finished(); },
                               [this](kj::Exception&& e) { failed(kj::mv(e)); })
                         .eagerlyEvaluate(nullptr);

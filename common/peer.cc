@@ -12,6 +12,9 @@ namespace {
 constexpr uint64_t kFirstMs = 20;
 constexpr uint64_t kLastMs = 1000;
 constexpr uint64_t kDialMs = 3000;
+constexpr size_t kSweepAtLeast = 16;
+
+using Waiter = kj::Own<kj::PromiseFulfiller<capnp::Capability::Client>>;
 }  // namespace
 
 struct Peer::Impl {
@@ -25,6 +28,13 @@ struct Peer::Impl {
   };
 
   Task<void> dialUntilConnected() {
+    // A peer that hangs up at once is no better than one that does not answer.
+    bool wasShort = env.clock.bootMs() - takenAt < kLastMs;
+    if (wasShort) {
+      co_await backoff.wait();
+    } else {
+      backoff.reset();
+    }
     for (;;) {
       bool connected = false;
       try {
@@ -37,12 +47,12 @@ struct Peer::Impl {
       if (connected) break;
       co_await backoff.wait();
     }
-    backoff.reset();
     tell();
   }
 
   void take(kj::Own<Connection> connection) {
     ++number;
+    takenAt = env.clock.bootMs();
     lastError = kj::str("");
     auto root = connection->bootstrap();
     auto gone = connection->onDisconnect();
@@ -78,6 +88,15 @@ struct Peer::Impl {
     });
   }
 
+  void addWaiter(Waiter waiter) {
+    if (waiting.size() >= sweepAt) {
+      // Those who have given up are forgotten, so that the list is bounded by who waits.
+      std::erase_if(waiting, [](Waiter& w) { return !w->isWaiting(); });
+      sweepAt = kj::max(kSweepAtLeast, 2 * waiting.size());
+    }
+    waiting.push_back(kj::mv(waiter));
+  }
+
   void tell() {
     dialing = false;
     auto all = kj::mv(waiting);
@@ -92,10 +111,12 @@ struct Peer::Impl {
   Backoff backoff;
   kj::String lastError = kj::str("");
   uint64_t number = 0;
+  uint64_t takenAt = 0;  // bootMs
   bool dialing = false;
   kj::Maybe<kj::Own<Live>> live;
   kj::Promise<void> retiring = nullptr;
-  std::deque<kj::Own<kj::PromiseFulfiller<capnp::Capability::Client>>> waiting;
+  std::deque<Waiter> waiting;
+  size_t sweepAt = kSweepAtLeast;
   kj::Promise<void> work = nullptr;
 };
 
@@ -106,10 +127,7 @@ Peer::~Peer() noexcept(false) {}
 kj::Promise<capnp::Capability::Client> Peer::connected() {
   KJ_IF_MAYBE(l, impl_->live) return capnp::Capability::Client((*l)->root);
   auto paf = kj::newPromiseAndFulfiller<capnp::Capability::Client>();
-  // Those who have given up are forgotten, so that the list is bounded by who waits.
-  auto& waiting = impl_->waiting;
-  while (!waiting.empty() && !waiting.front()->isWaiting()) waiting.pop_front();
-  waiting.push_back(kj::mv(paf.fulfiller));
+  impl_->addWaiter(kj::mv(paf.fulfiller));
   impl_->startDialing();
   return kj::mv(paf.promise);
 }

@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <memory>
 
 namespace dfs {
@@ -133,7 +134,8 @@ class RealFile final : public DiskFile {
 };
 
 class RealSinceCell final : public SinceCell {
-  // 32 bytes: magic, since, checksum of both, and the sequence, which is stored alone and often.
+  // 32 bytes: magic, since, checksum of magic, boot and since, and the sequence, which is stored
+  // alone and often.
  public:
   RealSinceCell(const std::string& directory, const Uuid& store) {
     mkdir(directory.c_str(), 0755);
@@ -175,13 +177,23 @@ class RealSinceCell final : public SinceCell {
   };
   static constexpr uint64_t kMagic = 0x65636e6973736664;  // "dfssince"
 
-  static uint64_t sumOf(uint64_t since) {
-    return checksum(kj::arrayPtr(reinterpret_cast<const kj::byte*>(&since), sizeof since), kMagic);
+  uint64_t sumOf(uint64_t since) const {
+    return checksum(kj::arrayPtr(reinterpret_cast<const kj::byte*>(&since), sizeof since), boot_);
+  }
+  static uint64_t thisBoot() {
+    // In the sum, so that a cell from before a power cut does not count even if its directory is
+    // not on tmpfs, as in some containers.
+    std::ifstream file("/proc/sys/kernel/random/boot_id");
+    std::string id;
+    bool known = static_cast<bool>(std::getline(file, id));
+    KJ_REQUIRE(known, "/proc does not tell one boot of the machine from another");
+    return checksum(kj::StringPtr(id.c_str()).asBytes(), kMagic);
   }
   bool valid() const {
     return cell_->magic == kMagic && cell_->since != 0 && cell_->sum == sumOf(cell_->since);
   }
 
+  const uint64_t boot_ = thisBoot();
   std::string path_;
   Cell* cell_;
 };

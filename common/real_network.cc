@@ -51,10 +51,11 @@ void removeStale(kj::StringPtr path) {
   // A socket's file outlives its process. If nobody answers there it is of no use to anybody.
   auto addr = unixAddress(path);
   int fd;
-  KJ_SYSCALL(fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  KJ_SYSCALL(fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   kj::AutoCloseFd own(fd);
   int rc = connect(fd, reinterpret_cast<sockaddr*>(&addr), sizeof addr);
-  if (rc == 0) KJ_FAIL_REQUIRE("another process listens there already", path);
+  // EAGAIN: it listens and has more callers than it can take at once.
+  if (rc == 0 || errno == EAGAIN) KJ_FAIL_REQUIRE("another process listens there already", path);
   if (errno == ECONNREFUSED) unlink(path.cStr());
 }
 

@@ -42,20 +42,32 @@ uint64_t headerSum(const Header& h) {
 
 capnp::ReaderOptions readerOptions() {
   capnp::ReaderOptions options;
-  // Each getter counts, so this is a multiple of what a frame can hold; it bounds what is sent, too.
+  // Each getter counts, so this is a multiple of what a frame can hold.
   options.traversalLimitInWords = 4 * kFrameBytesMax / sizeof(capnp::word);
   options.nestingLimit = 64;
   return options;
 }
 
+capnp::ReaderOptions sendOptions() {
+  // What the network asks of this is only how large a message it may send: then the call that made
+  // a larger one fails. Past that point an error could only end the connection.
+  capnp::ReaderOptions options;
+  options.traversalLimitInWords =
+      (kFrameBytesMax - tableBytes(kFrameSegmentsMax)) / sizeof(capnp::word);
+  return options;
+}
+
 class BufferPool final : public kj::Refcounted {
-  // Memory of large frames, used again: fresh memory is faulted in page by page, which costs more than the copy.
+  // Memory of large frames, used again: fresh memory is faulted in page by page, which costs more
+  // than the copy. Small frames get none of it: a small request may wait for long, and would hold
+  // the memory of a large one.
  public:
   kj::Array<capnp::word> take(size_t words) {
+    if (words * sizeof(capnp::word) < kSmallFrameBytes) return kj::heapArray<capnp::word>(words);
     for (auto& spare : spares_) {
-      if (spare.size() >= words) {
+      if (spare.size() >= words && spare.size() / 4 <= words) {
         auto taken = kj::mv(spare);
-        spare = kj::mv(spares_.back());
+        if (&spare != &spares_.back()) spare = kj::mv(spares_.back());
         spares_.removeLast();
         return taken;
       }
@@ -110,18 +122,12 @@ class FramedStream final : public capnp::MessageStream {
       kj::ArrayPtr<const int> fds,
       kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>> segments) override {
     KJ_REQUIRE(fds.size() == 0, "descriptors do not cross connections");
-    auto frame = kj::heap<Frame>();
-    frame->add(segments);
-    auto written = stream_->write(frame->pieces.asPtr());
-    return written.attach(kj::mv(frame));
+    return send(kj::arrayPtr(&segments, 1));
   }
 
   kj::Promise<void> writeMessages(
       kj::ArrayPtr<kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>>> messages) override {
-    auto frame = kj::heap<Frame>();
-    for (auto& segments : messages) frame->add(segments);
-    auto written = stream_->write(frame->pieces.asPtr());
-    return written.attach(kj::mv(frame));
+    return send(messages);
   }
 
   kj::Maybe<int> getSendBufferSize() override { return nullptr; }
@@ -165,6 +171,21 @@ class FramedStream final : public capnp::MessageStream {
       }
     }
   };
+
+  kj::Promise<void> send(
+      kj::ArrayPtr<const kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>>> messages) {
+    auto frame = kj::heap<Frame>();
+    auto written = kj::evalNow([&]() {
+      for (auto& segments : messages) frame->add(segments);
+      return stream_->write(frame->pieces.asPtr());
+    });
+    return written.attach(kj::mv(frame)).catch_([this](kj::Exception&& e) {
+      // The RPC system skips all later writes and waits for the read end to fail: it shall.
+      kj::runCatchingExceptions([this]() { stream_->shutdownWrite(); });
+      kj::runCatchingExceptions([this]() { stream_->abortRead(); });
+      kj::throwFatalException(kj::mv(e));
+    });
+  }
 
   Task<kj::Maybe<capnp::MessageReaderAndFds>> readFrame() {
     Header h;
@@ -214,7 +235,7 @@ class DialedConnection final : public Connection {
   DialedConnection(kj::Own<kj::AsyncIoStream> stream, kj::String address)
       : address_(kj::mv(address)),
         stream_(newFramedStream(kj::mv(stream))),
-        network_(*stream_, capnp::rpc::twoparty::Side::CLIENT, readerOptions()),
+        network_(*stream_, capnp::rpc::twoparty::Side::CLIENT, sendOptions()),
         rpc_(capnp::makeRpcClient(network_)) {}
 
   capnp::Capability::Client bootstrap() override {
@@ -250,7 +271,7 @@ class Server final : public RpcServer, private kj::TaskSet::ErrorHandler {
   struct Accepted {
     Accepted(kj::Own<kj::AsyncIoStream> io, capnp::Capability::Client root)
         : stream(newFramedStream(kj::mv(io))),
-          network(*stream, capnp::rpc::twoparty::Side::SERVER, readerOptions()),
+          network(*stream, capnp::rpc::twoparty::Side::SERVER, sendOptions()),
           rpc(capnp::makeRpcServer(network, kj::mv(root))) {}
     kj::Own<capnp::MessageStream> stream;
     VatNetwork network;

@@ -124,6 +124,7 @@ Task<void> WorkerPool::collect() {
     while (ready.first != nullptr) {
       auto& job = *ready.first;
       ready.remove(job);
+      job.pool_ = nullptr;  // its promise may be dropped after the pool
       job.deliver();
     }
   }
