@@ -24,7 +24,7 @@ namespace {
 
 struct FakeNames {
   View view;
-  Signal changed;
+  Wakeup changed;
   std::map<std::string, NodeId> ids;
   std::map<NodeId, uint64_t> settled;
   std::map<NodeId, uint64_t> askedEpoch;

@@ -46,7 +46,7 @@ struct Sessions::Applied {
   Holds holds;  // until the answer has been made
 };
 
-Task<void> Sessions::prepare(Caller caller, schema::Command::Reader command, Needs* needs,
+Task<void> Sessions::prepare(CallOrigin caller, schema::Command::Reader command, Needs* needs,
                              Holds* holds) {
   // REQUIRES: all three outlive the Task. When it resolves, and as long as nobody waits, they hold.
   for (uint32_t tries = 0; tries < kTriesMax; ++tries) {
@@ -99,7 +99,7 @@ Task<void> Sessions::proposeHeld(CommandMessage command, Needs needs, Holds hold
 }
 
 template <typename Results>
-void Sessions::answerApply(Caller caller, schema::Command::Reader command, Applied& applied,
+void Sessions::answerApply(CallOrigin caller, schema::Command::Reader command, Applied& applied,
                            Results results) {
   auto outcome = applied.outcome->getRoot<schema::Outcome>().asReader();
   results.setOutcome(outcome);
@@ -119,7 +119,7 @@ void Sessions::answerApply(Caller caller, schema::Command::Reader command, Appli
 }
 
 Task<void> Sessions::apply(
-    Caller caller, Ctx<schema::Session::ApplyParams, schema::Session::ApplyResults> context) {
+    CallOrigin caller, Ctx<schema::Session::ApplyParams, schema::Session::ApplyResults> context) {
   auto command = context.getParams().getCommand();
   auto results = context.getResults();
   auto refusal = checkClientCommand(command, caller.session);

@@ -19,7 +19,7 @@ template <typename Results> void putRows(const std::vector<RowInfo>& rows, Resul
 
 }  // namespace
 
-bool Sessions::deniedTo(Caller caller, InodeId ino) {
+bool Sessions::deniedTo(CallOrigin caller, InodeId ino) {
   return current(caller).denied.count(ino) != 0;
 }
 
@@ -28,7 +28,7 @@ void Sessions::attrToWire(const InodeAttr& attr, schema::Attr::Builder b) {
   if (attr.kind == schema::Kind::FILE) versions_.toWire(attr.ino, b.initDataVersion());
 }
 
-uint64_t Sessions::grantTo(Caller caller, InodeId ino, schema::Grant::Builder b) {
+uint64_t Sessions::grantTo(CallOrigin caller, InodeId ino, schema::Grant::Builder b) {
   bool stands = leases_.holder(ino) == caller.session;
   auto sequence = leases_.grant(ino, caller.session);
   if (!stands) {
@@ -42,7 +42,7 @@ uint64_t Sessions::grantTo(Caller caller, InodeId ino, schema::Grant::Builder b)
 }
 
 Task<void> Sessions::renew(
-    Caller caller, Ctx<schema::Session::RenewParams, schema::Session::RenewResults> context) {
+    CallOrigin caller, Ctx<schema::Session::RenewParams, schema::Session::RenewResults> context) {
   co_await replicator_.confirm();
   current(caller);  // not ended meanwhile
   auto results = context.getResults();
@@ -52,7 +52,7 @@ Task<void> Sessions::renew(
 }
 
 Task<void> Sessions::lookup(
-    Caller caller, Ctx<schema::Session::LookupParams, schema::Session::LookupResults> context) {
+    CallOrigin caller, Ctx<schema::Session::LookupParams, schema::Session::LookupResults> context) {
   auto params = context.getParams();
   InodeId parent(params.getParent());
   auto results = context.getResults();
@@ -83,7 +83,8 @@ Task<void> Sessions::lookup(
 }
 
 Task<void> Sessions::getattr(
-    Caller caller, Ctx<schema::Session::GetattrParams, schema::Session::GetattrResults> context) {
+    CallOrigin caller,
+    Ctx<schema::Session::GetattrParams, schema::Session::GetattrResults> context) {
   InodeId ino(context.getParams().getIno());
   co_await admitted(caller);
   auto hold = co_await leases_.use(ino, caller.session);
@@ -96,7 +97,8 @@ Task<void> Sessions::getattr(
 }
 
 Task<void> Sessions::readdir(
-    Caller caller, Ctx<schema::Session::ReaddirParams, schema::Session::ReaddirResults> context) {
+    CallOrigin caller,
+    Ctx<schema::Session::ReaddirParams, schema::Session::ReaddirResults> context) {
   auto params = context.getParams();
   InodeId ino(params.getIno());
   co_await admitted(caller);
@@ -125,7 +127,8 @@ Task<void> Sessions::readdir(
 }
 
 Task<void> Sessions::readlink(
-    Caller caller, Ctx<schema::Session::ReadlinkParams, schema::Session::ReadlinkResults> context) {
+    CallOrigin caller,
+    Ctx<schema::Session::ReadlinkParams, schema::Session::ReadlinkResults> context) {
   InodeId ino(context.getParams().getIno());
   co_await admitted(caller);
   co_await replicator_.confirm();
@@ -137,7 +140,7 @@ Task<void> Sessions::readlink(
   results.setTarget(Bytes(reinterpret_cast<const kj::byte*>(target->data()), target->size()));
 }
 
-Task<void> Sessions::rows(Caller caller,
+Task<void> Sessions::rows(CallOrigin caller,
                           Ctx<schema::Session::RowsParams, schema::Session::RowsResults> context) {
   auto params = context.getParams();
   InodeId ino(params.getIno());
@@ -163,7 +166,8 @@ Task<void> Sessions::rows(Caller caller,
 }
 
 Task<void> Sessions::acquire(
-    Caller caller, Ctx<schema::Session::AcquireParams, schema::Session::AcquireResults> context) {
+    CallOrigin caller,
+    Ctx<schema::Session::AcquireParams, schema::Session::AcquireResults> context) {
   InodeId ino(context.getParams().getIno());
   auto results = context.getResults();
   co_await admitted(caller);
@@ -194,7 +198,8 @@ Task<void> Sessions::acquire(
 }
 
 Task<void> Sessions::granted(
-    Caller caller, Ctx<schema::Session::GrantedParams, schema::Session::GrantedResults> context) {
+    CallOrigin caller,
+    Ctx<schema::Session::GrantedParams, schema::Session::GrantedResults> context) {
   auto params = context.getParams();
   leases_.acknowledged(InodeId(params.getIno()), caller.session, params.getSequence());
   context.getResults().setErr(Errno::OK);
@@ -202,7 +207,8 @@ Task<void> Sessions::granted(
 }
 
 Task<void> Sessions::release(
-    Caller caller, Ctx<schema::Session::ReleaseParams, schema::Session::ReleaseResults> context) {
+    CallOrigin caller,
+    Ctx<schema::Session::ReleaseParams, schema::Session::ReleaseResults> context) {
   // `pinned` is not kept: the reaper asks before it frees anything (G4).
   for (auto one : context.getParams().getLeases()) {
     leases_.released(InodeId(one.getIno()), caller.session, one.getSequence());
@@ -212,7 +218,7 @@ Task<void> Sessions::release(
 }
 
 Task<void> Sessions::releasing(
-    Caller caller,
+    CallOrigin caller,
     Ctx<schema::Session::ReleasingParams, schema::Session::ReleasingResults> context) {
   constexpr size_t kWaitsForMax = 200;
   auto params = context.getParams();
@@ -224,7 +230,7 @@ Task<void> Sessions::releasing(
 }
 
 Task<void> Sessions::unpin(
-    Caller caller, Ctx<schema::Session::UnpinParams, schema::Session::UnpinResults> context) {
+    CallOrigin caller, Ctx<schema::Session::UnpinParams, schema::Session::UnpinResults> context) {
   auto& live = current(caller);
   for (auto ino : context.getParams().getInos()) live.pins.erase(InodeId(ino));
   context.getResults().setErr(Errno::OK);
@@ -232,7 +238,7 @@ Task<void> Sessions::unpin(
 }
 
 Task<void> Sessions::allot(
-    Caller caller, Ctx<schema::Session::AllotParams, schema::Session::AllotResults> context) {
+    CallOrigin caller, Ctx<schema::Session::AllotParams, schema::Session::AllotResults> context) {
   // One placement policy so far, the cluster's: forFile does not matter yet.
   auto params = context.getParams();
   auto results = context.getResults();
@@ -267,7 +273,7 @@ Task<void> Sessions::allot(
 }
 
 Task<void> Sessions::statfs(
-    Caller caller, Ctx<schema::Session::StatfsParams, schema::Session::StatfsResults> context) {
+    CallOrigin caller, Ctx<schema::Session::StatfsParams, schema::Session::StatfsResults> context) {
   co_await admitted(caller);
   co_await replicator_.confirm();
   auto results = context.getResults();
@@ -286,7 +292,7 @@ Task<void> Sessions::statfs(
 }
 
 Task<void> Sessions::viewCall(
-    Caller caller, Ctx<schema::Session::ViewParams, schema::Session::ViewResults> context) {
+    CallOrigin caller, Ctx<schema::Session::ViewParams, schema::Session::ViewResults> context) {
   auto known = context.getParams().getKnown();
   if (known != 0) {
     co_await cluster_.viewAfter(known);

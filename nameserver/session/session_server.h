@@ -25,7 +25,8 @@ class Sessions::CallCount {
 
 template <typename Params, typename Results>
 kj::Promise<void> Sessions::call(
-    Caller caller, Task<void> (Sessions::*method)(Caller, capnp::CallContext<Params, Results>),
+    CallOrigin caller,
+    Task<void> (Sessions::*method)(CallOrigin, capnp::CallContext<Params, Results>),
     capnp::CallContext<Params, Results> context) {
   auto live = find(caller.session);
   if (live == nullptr) {
@@ -44,7 +45,7 @@ kj::Promise<void> Sessions::call(
 
 class Sessions::SessionServer final : public schema::Session::Server {
  public:
-  SessionServer(kj::Own<Link> link, Caller caller) : link_(kj::mv(link)), caller_(caller) {}
+  SessionServer(kj::Own<Link> link, CallOrigin caller) : link_(kj::mv(link)), caller_(caller) {}
 
  protected:
 #define DFS_FORWARD(rpc, Name, method)                           \
@@ -81,7 +82,7 @@ class Sessions::SessionServer final : public schema::Session::Server {
   }
 
   kj::Own<Link> link_;
-  const Caller caller_;
+  const CallOrigin caller_;
 };
 
 }  // namespace dfs

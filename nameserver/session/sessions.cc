@@ -69,7 +69,7 @@ Sessions::Live* Sessions::find(SessionId id) {
   return found == live_.end() ? nullptr : found->second.get();
 }
 
-Sessions::Live& Sessions::current(Caller caller) {
+Sessions::Live& Sessions::current(CallOrigin caller) {
   auto live = find(caller.session);
   if (live == nullptr || live->ending || live->attach != caller.attach) {
     kj::throwFatalException(gone("the session goes on elsewhere, or has ended"));
@@ -156,7 +156,7 @@ Task<void> Sessions::attach(uint64_t connection, AttachContext context) {
   if (!born) live->claimed = kj::heap<Gate>();
   results.setErr(Errno::OK);
   results.setAttach(live->attach);
-  results.setSession(kj::heap<SessionServer>(kj::addRef(*link_), Caller{id, live->attach}));
+  results.setSession(kj::heap<SessionServer>(kj::addRef(*link_), CallOrigin{id, live->attach}));
   results.setLeaseMs(kSessionLeaseMs);
   results.setClaimsWanted(!born);
   KJ_IF_MAYBE(info, queries_.session(id)) {
@@ -169,7 +169,7 @@ Task<void> Sessions::attach(uint64_t connection, AttachContext context) {
 }
 
 Task<void> Sessions::claim(
-    Caller caller, Ctx<schema::Session::ClaimParams, schema::Session::ClaimResults> context) {
+    CallOrigin caller, Ctx<schema::Session::ClaimParams, schema::Session::ClaimResults> context) {
   auto claims = context.getParams().getLeases();
   if (claims.size() > kClaimsPerCallMax) {
     context.getResults().setErr(Errno::INVAL);
@@ -218,7 +218,7 @@ kj::Promise<void> Sessions::servingGate() {
   return serving_.wait().attach(kj::defer([this]() { gateWaiters_ -= 1; }));
 }
 
-kj::Promise<void> Sessions::admitted(Caller caller) {
+kj::Promise<void> Sessions::admitted(CallOrigin caller) {
   // Their own claims come first: the first phase cannot end before them.
   auto& live = current(caller);
   if (live.claimed->isOpen()) return servingGate();
@@ -277,7 +277,7 @@ Task<void> Sessions::endOne(SessionId id, bool clean) {
   claimedOrEnded(id);
 }
 
-Task<void> Sessions::end(Caller caller,
+Task<void> Sessions::end(CallOrigin caller,
                          Ctx<schema::Session::EndParams, schema::Session::EndResults> context) {
   // Runs outside the session's own calls, which its end cancels.
   auto live = find(caller.session);

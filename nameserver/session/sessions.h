@@ -39,7 +39,7 @@ inline constexpr uint64_t kSessionPeriodMs =
     kSessionLeaseMs * (1000 + kDriftPerMille) / 1000 + kLeaseMarginMs;
 // Silent for longer than this: the client has stopped serving from its leases.
 
-struct Caller {
+struct CallOrigin {
   SessionId session;
   uint64_t attach;
 };
@@ -127,12 +127,12 @@ class Sessions final : private RecallSender, private kj::TaskSet::ErrorHandler {
 
   // sessions.cc: the life of sessions
   template <typename Params, typename Results>
-  kj::Promise<void> call(Caller caller,
-                         Task<void> (Sessions::*method)(Caller,
+  kj::Promise<void> call(CallOrigin caller,
+                         Task<void> (Sessions::*method)(CallOrigin,
                                                         capnp::CallContext<Params, Results>),
                          capnp::CallContext<Params, Results> context);
   Live* find(SessionId id);
-  Live& current(Caller caller);  // throws DISCONNECTED if it is not
+  Live& current(CallOrigin caller);  // throws DISCONNECTED if it is not
   bool silent(const Live& live);
   void detach(Live& live, kj::StringPtr why);
   void beginEnd(SessionId id, bool clean, kj::StringPtr why);
@@ -155,7 +155,7 @@ class Sessions final : private RecallSender, private kj::TaskSet::ErrorHandler {
   // session_calls.cc, apply_call.cc: the methods of a session
   template <typename P, typename R> using Ctx = capnp::CallContext<P, R>;
 #define DFS_SESSION_CALL(method, Name) \
-  Task<void> method(Caller caller,     \
+  Task<void> method(CallOrigin caller, \
                     Ctx<schema::Session::Name##Params, schema::Session::Name##Results> context)
   DFS_SESSION_CALL(claim, Claim);
   DFS_SESSION_CALL(renew, Renew);
@@ -175,16 +175,17 @@ class Sessions final : private RecallSender, private kj::TaskSet::ErrorHandler {
   DFS_SESSION_CALL(viewCall, View);
   DFS_SESSION_CALL(end, End);
 #undef DFS_SESSION_CALL
-  kj::Promise<void> admitted(Caller caller);
+  kj::Promise<void> admitted(CallOrigin caller);
   // Past the first phase, and past the session's own claims.
-  bool deniedTo(Caller caller, InodeId ino);
+  bool deniedTo(CallOrigin caller, InodeId ino);
   void attrToWire(const InodeAttr& attr, schema::Attr::Builder b);
-  uint64_t grantTo(Caller caller, InodeId ino, schema::Grant::Builder b);
-  Task<void> prepare(Caller caller, schema::Command::Reader command, Needs* needs, Holds* holds);
+  uint64_t grantTo(CallOrigin caller, InodeId ino, schema::Grant::Builder b);
+  Task<void> prepare(CallOrigin caller, schema::Command::Reader command, Needs* needs,
+                     Holds* holds);
   Task<void> proposeHeld(CommandMessage command, Needs needs, Holds holds,
                          kj::Own<kj::PromiseFulfiller<kj::Own<Applied>>> done);
   template <typename Results>
-  void answerApply(Caller caller, schema::Command::Reader command, Applied& applied,
+  void answerApply(CallOrigin caller, schema::Command::Reader command, Applied& applied,
                    Results results);
   Task<void> settleOne(InodeId ino);
 

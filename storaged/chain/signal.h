@@ -10,10 +10,10 @@
 
 namespace dfs {
 
-class Signal {
+class Wakeup {
  public:
-  Signal() = default;
-  KJ_DISALLOW_COPY(Signal);
+  Wakeup() = default;
+  KJ_DISALLOW_COPY(Wakeup);
 
   kj::Promise<void> next() {
     auto paf = kj::newPromiseAndFulfiller<void>();

@@ -390,7 +390,7 @@ void Updates::viewChanged() {
 }
 
 static Task<void> waitForTheLiving(const std::map<BlockId, RequestId>* pending, ViewKeeper* keeper,
-                                   Signal* less) {
+                                   Wakeup* less) {
   for (;;) {
     bool dead = false;
     for (auto& p : *pending) dead = dead || !keeper->view().live(SessionId(p.second.client));

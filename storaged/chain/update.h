@@ -104,7 +104,7 @@ class Updates final : private kj::TaskSet::ErrorHandler {
   BlockTurns& turns_;
 
   std::map<BlockId, RequestId> pending_;
-  Signal pendingLess_;
+  Wakeup pendingLess_;
   std::map<ChainId, uint64_t> roomyIn_;  // the epoch in which all members after us said so
   std::map<ChainId, uint64_t> epochs_;   // as of the last view, to see chains move
   std::map<ChainId, std::set<BlockId>> reserved_;  // and not applied yet
@@ -115,7 +115,7 @@ class Updates final : private kj::TaskSet::ErrorHandler {
   uint64_t committed_ = 0;
   uint64_t wholeBlocks_ = 0;
   RequestWindows windows_;  // holds running updates, so it goes before what they use
-  kj::TaskSet tasks_;  // last: what runs uses the rest
+  kj::TaskSet tasks_;       // last: what runs uses the rest
 };
 
 }  // namespace dfs

@@ -84,7 +84,7 @@ class ViewKeeper {
   View view_;
   std::set<ChainId> recovering_;
   std::vector<kj::Function<void()>> hooks_;
-  Signal changed_;
+  Wakeup changed_;
 };
 
 }  // namespace dfs
