@@ -2,6 +2,7 @@
 
 #include "common/launch.h"
 #include "common/sentence.h"
+#include "common/serving.h"
 #include "fuse-client/embedded.h"
 
 #include <fcntl.h>
@@ -189,14 +190,13 @@ class Keeper {
 
   void awaitReady() {
     auto until = nowMs() + kStartMsMax;
-    while (quickGet("unix:" + run_ + "/name1.http", "/readyz", 1000).empty()) {
+    for (std::string why; !(why = whyNotServing("unix:" + run_ + "/name1.http")).empty();) {
       for (auto& d : daemons_) {
         KJ_REQUIRE(isAlive(d.process), "a daemon ended at its start", d.name.c_str(),
                    (lastLines(data_ + "/log/" + d.name + ".out", 5) + lastLines(logOf(d.name), 5))
                        .c_str());
       }
-      KJ_REQUIRE(nowMs() < until, "the name server does not become ready",
-                 quickGet("unix:" + run_ + "/name1.http", "/status", 1000).c_str());
+      KJ_REQUIRE(nowMs() < until, "the name server does not become ready", why.c_str());
       usleep(20'000);
     }
   }

@@ -1,6 +1,7 @@
 #include "tools/dev/dev_cluster.h"
 
 #include "common/mounts.h"
+#include "common/serving.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -266,7 +267,8 @@ void DevCluster::launchMount(Json& m) {
 
 void DevCluster::awaitServing() {
   std::string http = cluster_["nameservers"][0]["http"];
-  for (uint32_t waited = 0; quickGet(http, "/readyz", 1000).empty(); waited += 20) {
+  std::string why;
+  for (uint32_t waited = 0; !(why = whyNotServing(http)).empty(); waited += 20) {
     for (auto list : {"nameservers", "stores"}) {
       for (auto& m : cluster_[list]) {
         std::string id = m["id"];
@@ -274,8 +276,7 @@ void DevCluster::awaitServing() {
                    (lastLines(root_ + "/log/" + id + ".out", 5) + lastLines(log(id), 5)).c_str());
       }
     }
-    KJ_REQUIRE(waited < kServeMsMax, "the cluster does not serve yet; its name server says",
-               quickGet(http, "/status", 1000).c_str());
+    KJ_REQUIRE(waited < kServeMsMax, "the cluster does not serve yet", why.c_str());
     usleep(20'000);
   }
 }

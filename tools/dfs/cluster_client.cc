@@ -38,8 +38,8 @@ struct ClusterClient::Impl {
         [&]() { made = dial(real.env, addresses, kConnectMs).wait(io.waitScope); });
     KJ_IF_MAYBE(e, failed) {
       // Whatever the reason: for a command they all mean that the cluster is not there for it.
-      kj::throwFatalException(
-          KJ_EXCEPTION(DISCONNECTED, "not reached", who.c_str(), sentenceOf(*e).c_str()));
+      kj::throwFatalException(KJ_EXCEPTION(
+          DISCONNECTED, kj::str(who.c_str(), " cannot be reached; ", sentenceOf(*e).c_str())));
     }
     return kj::mv(KJ_ASSERT_NONNULL(made));
   }

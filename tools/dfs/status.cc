@@ -41,7 +41,7 @@ void printStores(const Json& status) {
   for (auto& s : status.value("stores", Json::array())) {
     auto chains = s.value("chains", Json::object());
     std::cout << "  " << std::left << std::setw(10) << s.value("name", "?") << std::setw(10)
-              << s.value("state", "?") << std::setw(24)
+              << s.value("state", "?") << std::setw(30)
               << size(static_cast<double>(number(s, "freeBytes"))) + " of " +
                      size(static_cast<double>(number(s, "totalBytes"))) + " free"
               << "serves " << number(chains, "serving") << " chains";

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <nlohmann/json.hpp>
 
+#include <cstring>
 #include <iostream>
 #include <memory>
 
@@ -28,19 +29,25 @@ const char* wordOf(MemberState state) {
   return "in a state of a newer version";
 }
 
+constexpr uint64_t kNone = 0;  // no inode has that number
+
 uint64_t inodeOf(ClusterClient& cluster, const Where& where) {
   // Inside a mount the inode number is the file's own; otherwise the path is one of the cluster, from its root.
   if (where.root.empty() && where.nameservers.empty()) {
     struct stat st {};
-    KJ_REQUIRE(lstat(where.path.c_str(), &st) == 0, "no such file or directory",
-               where.path.c_str());
+    if (lstat(where.path.c_str(), &st) != 0) {
+      KJ_REQUIRE(errno == ENOENT || errno == ENOTDIR, "it cannot be looked at", where.path.c_str(),
+                 strerror(errno));
+      return kNone;
+    }
     return st.st_ino;
   }
   auto request = cluster.admin().resolveRequest();
   request.setPath(kj::StringPtr(where.path.c_str()).asBytes());
   auto answer = cluster.ask(request.send());
-  KJ_REQUIRE(answer.getErr() == Errno::OK, "no such file or directory in the cluster",
-             where.path.c_str());
+  if (answer.getErr() == Errno::NO_ENT || answer.getErr() == Errno::NOT_DIR) return kNone;
+  KJ_REQUIRE(answer.getErr() == Errno::OK, "the name server refuses this path", where.path.c_str(),
+             nameOf(answer.getErr()));
   return answer.getAttr().getIno();
 }
 
@@ -66,6 +73,10 @@ Json describe(const View& view, schema::Row::Reader row) {
 int run(const Where& where, bool json) {
   ClusterClient cluster(where);
   auto ino = inodeOf(cluster, where);
+  if (ino == kNone) {
+    std::cerr << "dfs: there is no " << where.path << "\n";
+    return kExitNotFound;
+  }
   auto view = cluster.view();
   Json all = {{"schema", 1}, {"path", where.path}, {"inode", ino}, {"blocks", Json::array()}};
   uint64_t next = 0;
