@@ -1,0 +1,120 @@
+#include "storaged/block/segments.h"
+
+#include <kj/debug.h>
+
+#include <cstdio>
+
+namespace dfs::block {
+namespace {
+
+kj::String nameOf(uint64_t segment) {
+  char name[32];
+  std::snprintf(name, sizeof name, "segments/%06llu", static_cast<unsigned long long>(segment));
+  return kj::str(name);
+}
+
+uint64_t fileOffset(uint64_t slot, uint32_t offset) {
+  return slot % kSlotsPerSegment * kBlockBytes + offset;
+}
+
+}  // namespace
+
+void Segments::markUsed(uint64_t slot) {
+  while (slotEnd_ <= slot) free_.insert(slotEnd_++);
+  KJ_REQUIRE(free_.erase(slot) == 1,
+             "two blocks of the index are in one slot: the index is damaged", slot);
+}
+
+uint64_t Segments::take() {
+  if (free_.empty()) return slotEnd_++;
+  auto slot = *free_.begin();
+  free_.erase(free_.begin());
+  return slot;
+}
+
+Task<Errno> Segments::release(std::vector<uint64_t> slots) {
+  for (auto slot : slots) {
+    auto err = co_await open(slot / kSlotsPerSegment);
+    if (err != Errno::OK) co_return err;
+    auto& file = *files_[slot / kSlotsPerSegment].file;
+    err = co_await file.punch(fileOffset(slot, 0), kBlockBytes);
+    if (err != Errno::OK) co_return err;
+    free_.insert(slot);
+  }
+  co_return Errno::OK;
+}
+
+Task<Errno> Segments::open(uint64_t segment) {
+  auto& f = files_[segment];
+  if (f.file.get() != nullptr) co_return Errno::OK;
+  if (f.opening == nullptr) f.opening = kj::Promise<Errno>(openNow(segment)).fork();
+  auto opened = KJ_ASSERT_NONNULL(f.opening).addBranch();
+  auto err = co_await kj::mv(opened);
+  co_return err;
+}
+
+Task<Errno> Segments::openNow(uint64_t segment) {
+  // In a later turn, so that `opening` is set before it ends.
+  co_await kj::evalLater([]() {});
+  auto name = nameOf(segment);
+  auto opened = co_await env_.disk.open(name, OpenMode::MUST_EXIST);
+  if (!opened.ok() && opened.err() == Errno::NO_ENT) {
+    namesDirty_ = true;
+    opened = co_await env_.disk.open(name, OpenMode::CREATE);
+  }
+  auto& f = files_[segment];
+  if (opened.ok()) {
+    f.file = kj::mv(*opened);
+  } else {
+    f.opening = nullptr;  // room may come
+    co_return opened.err();
+  }
+  co_return Errno::OK;
+}
+
+Task<Errno> Segments::write(uint64_t slot, uint32_t offset, Bytes data) {
+  auto segment = slot / kSlotsPerSegment;
+  auto err = co_await open(segment);
+  if (err != Errno::OK) co_return err;
+  auto& file = *files_[segment].file;
+  dirty_.insert(segment);
+  err = co_await file.write(fileOffset(slot, offset), data);
+  dirty_.insert(segment);  // again: a sync may have begun meanwhile
+  co_return err;
+}
+
+Task<Outcome<size_t>> Segments::read(uint64_t slot, uint32_t offset, kj::ArrayPtr<kj::byte> into) {
+  auto segment = slot / kSlotsPerSegment;
+  auto err = co_await open(segment);
+  if (err != Errno::OK) co_return err;
+  auto& file = *files_[segment].file;
+  auto n = co_await file.read(fileOffset(slot, offset), into);
+  co_return n;
+}
+
+void Segments::startWriteback(uint64_t slot, uint32_t offset, uint64_t bytes) {
+  auto found = files_.find(slot / kSlotsPerSegment);
+  if (found != files_.end() && found->second.file.get() != nullptr) {
+    found->second.file->startWriteback(fileOffset(slot, offset), bytes);
+  }
+}
+
+Task<Errno> Segments::sync() {
+  auto segments = std::exchange(dirty_, {});
+  bool names = std::exchange(namesDirty_, false);
+  auto results = kj::heapArrayBuilder<kj::Promise<Errno>>(segments.size() + names);
+  for (auto s : segments) {
+    auto err = co_await open(s);
+    if (err != Errno::OK) co_return err;
+  }
+  for (auto s : segments) results.add(files_[s].file->sync());
+  if (names) results.add(env_.disk.syncDirectory("segments"));
+  auto all = kj::joinPromises(results.finish());
+  auto errors = co_await kj::mv(all);
+  for (auto err : errors) {
+    if (err != Errno::OK) co_return err;
+  }
+  co_return Errno::OK;
+}
+
+}  // namespace dfs::block
