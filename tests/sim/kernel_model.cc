@@ -1,0 +1,106 @@
+#include "tests/sim/kernel_model.h"
+
+namespace dfs {
+namespace {
+constexpr uint64_t kPage = 4096;
+}
+
+kj::Promise<void> KernelModel::dropAttributes(InodeId) {
+  return time_.timer.afterDelay(random_.between(5, 60) * kj::MICROSECONDS);
+}
+
+kj::Promise<void> KernelModel::dropPages(InodeId ino, uint64_t offset, uint64_t bytes) {
+  ++drops_;
+  return time_.timer.afterDelay(random_.between(5, 200) * kj::MICROSECONDS)
+      .then([this, ino, offset, bytes]() { forgetRange(ino, offset, bytes); });
+}
+
+void KernelModel::forgetRange(InodeId ino, uint64_t offset, uint64_t bytes) {
+  auto found = pages_.find(ino);
+  if (found == pages_.end()) return;
+  auto& pages = found->second.pages;
+  auto end = bytes == 0 ? pages.end() : pages.lower_bound((offset + bytes + kPage - 1) / kPage);
+  pages.erase(pages.lower_bound(offset / kPage), end);
+}
+
+Task<Outcome<std::string>> KernelModel::read(Vfs& vfs, InodeId ino, FileHandle handle,
+                                             uint64_t offset, uint32_t bytes) {
+  auto attr = co_await vfs.getattr(ino);
+  if (!attr.ok()) co_return attr.err();
+  auto& known = pages_[ino];
+  if (known.mtime != attr->mtime || known.size != attr->size) known.pages.clear();
+  known.mtime = attr->mtime;
+  known.size = attr->size;
+  if (offset >= attr->size || bytes == 0) co_return std::string();
+  uint64_t end = kj::min(offset + bytes, attr->size);
+  std::string text;
+  bool all = true;
+  for (uint64_t page = offset / kPage; all && page * kPage < end; ++page) {
+    auto found = known.pages.find(page);
+    all = found != known.pages.end();
+    if (all) text += found->second;
+  }
+  if (all) {
+    text.resize(kj::min(text.size(), end - offset / kPage * kPage), '\0');
+    co_return text.substr(offset % kPage);
+  }
+  auto from = offset / kPage * kPage;
+  auto count = static_cast<uint32_t>((end + kPage - 1) / kPage * kPage - from);
+  auto writes = known.writes;
+  auto got = co_await vfs.read(handle, from, count);
+  if (!got.ok()) co_return got.err();
+  std::string data(reinterpret_cast<const char*>(got->begin()), got->size());
+  auto& now = pages_[ino];
+  if (now.writes == writes) {
+    for (uint64_t at = 0; at < data.size(); at += kPage) {
+      now.pages[(from + at) / kPage] = data.substr(at, kPage);
+    }
+  }
+  if (data.size() <= offset - from) co_return std::string();
+  co_return data.substr(offset - from, end - offset);
+}
+
+Task<Outcome<uint32_t>> KernelModel::write(Vfs& vfs, InodeId ino, FileHandle handle,
+                                           uint64_t offset, std::string data, bool append) {
+  auto bytes = kj::heapArray<kj::byte>(data.size());
+  memcpy(bytes.begin(), data.data(), data.size());
+  auto forget = [&]() {
+    ++pages_[ino].writes;
+    forgetRange(ino, append ? 0 : offset, append ? 0 : data.size());
+  };
+  forget();
+  auto done = co_await vfs.write(handle, offset, kj::mv(bytes), append, false, false);
+  forget();
+  co_return kj::mv(done);
+}
+
+Task<Outcome<Attr>> KernelModel::walk(Vfs& vfs, std::vector<std::string> names) {
+  auto at = co_await vfs.getattr(kRootInode);
+  for (auto& name : names) {
+    if (!at.ok()) break;
+    auto ino = at->ino;
+    at = co_await vfs.lookup(ino, name);
+    if (at.ok()) counted(at->ino);
+  }
+  co_return kj::mv(at);
+}
+
+void KernelModel::unhold(InodeId ino) {
+  auto found = holds_.find(ino);
+  if (found != holds_.end() && --found->second == 0) holds_.erase(found);
+}
+
+void KernelModel::forgetAll(Vfs& vfs) {
+  auto known = kj::mv(lookups_);
+  lookups_.clear();
+  for (auto& [ino, count] : known) {
+    if (holds_.count(ino) != 0) {
+      lookups_[ino] = count;
+    } else {
+      pages_.erase(ino);
+      vfs.forget(ino, count);
+    }
+  }
+}
+
+}  // namespace dfs

@@ -1,0 +1,58 @@
+#pragma once
+// The kernel of one client machine, as far as the Vfs can tell: a page cache whose pages stay until
+// they are dropped or until attributes with another mtime or size arrive, timeouts of zero (every
+// walk is made of LOOKUPs, every read begins with a GETATTR), and lookup counts.
+//
+// Thread: the simulator's. Owner: SimCluster, one for each start of a client.
+// Invariants:
+//   1. A drop takes time of its own and waits for nothing (V3): it may overtake and be overtaken.
+//   2. What a READ of ours brought while a WRITE of ours changed the file is not kept.
+
+#include "common/task.h"
+#include "fuse-client/vfs/vfs.h"
+#include "tests/sim/world/world.h"
+
+#include <map>
+#include <string>
+
+namespace dfs {
+
+class KernelModel final : public KernelCaches {
+ public:
+  KernelModel(VirtualTime& time, SimRandom& random) : time_(time), random_(random) {}
+  KJ_DISALLOW_COPY(KernelModel);
+
+  kj::Promise<void> dropAttributes(InodeId ino) override;
+  kj::Promise<void> dropPages(InodeId ino, uint64_t offset, uint64_t bytes) override;
+
+  Task<Outcome<std::string>> read(Vfs& vfs, InodeId ino, FileHandle handle, uint64_t offset,
+                                  uint32_t bytes);
+  // read(2): from the cache where all pages are there.
+  Task<Outcome<uint32_t>> write(Vfs& vfs, InodeId ino, FileHandle handle, uint64_t offset,
+                                std::string data, bool append);
+  Task<Outcome<Attr>> walk(Vfs& vfs, std::vector<std::string> names);
+  // From the root by LOOKUPs. What it met stays counted until forgetAll().
+  void counted(InodeId ino) { ++lookups_[ino]; }
+  void hold(InodeId ino) { ++holds_[ino]; }  // an open file: its inode is not forgotten
+  void unhold(InodeId ino);
+  void forgetAll(Vfs& vfs);  // what memory pressure does: all that is not held
+  uint64_t drops() const { return drops_; }
+
+ private:
+  struct Pages {
+    Time mtime;
+    uint64_t size = 0;
+    uint64_t writes = 0;  // of ours, begun and ended
+    std::map<uint64_t, std::string> pages;
+  };
+  void forgetRange(InodeId ino, uint64_t offset, uint64_t bytes);
+
+  VirtualTime& time_;
+  SimRandom& random_;
+  std::map<InodeId, Pages> pages_;
+  std::map<InodeId, uint64_t> lookups_;
+  std::map<InodeId, uint64_t> holds_;
+  uint64_t drops_ = 0;
+};
+
+}  // namespace dfs

@@ -1,0 +1,62 @@
+// Runs of the simulator. DFS_SIM_SEEDS: how many seeds (30); DFS_SIM_SEED: this one alone, with
+// its journal; DFS_SIM_FIRST: where to begin (1).
+
+#include "tests/sim/run.h"
+
+#include <kj/debug.h>
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+namespace dfs {
+namespace {
+
+uint64_t fromEnvironment(const char* name, uint64_t otherwise) {
+  auto value = getenv(name);
+  return value == nullptr ? otherwise : strtoull(value, nullptr, 10);
+}
+
+void quietLog() {
+  // What servers and clients say amid faults is expected, and there is much of it.
+  bool loud = getenv("DFS_SIM_LOUD") != nullptr;
+  kj::_::Debug::setLogLevel(loud ? kj::LogSeverity::INFO : kj::LogSeverity::FATAL);
+}
+
+TEST(Simulator, PromisesHoldUnderFaults) {
+  quietLog();
+  uint64_t only = fromEnvironment("DFS_SIM_SEED", 0);
+  uint64_t first = only != 0 ? only : fromEnvironment("DFS_SIM_FIRST", 1);
+  uint64_t count = only != 0 ? 1 : fromEnvironment("DFS_SIM_SEEDS", 30);
+  for (uint64_t seed = first; seed < first + count; ++seed) {
+    auto result = runSeed(seed);
+    if (only != 0) {
+      for (auto& line : result.lines) printf("%s\n", line.c_str());
+      printf("seed %lu: %s; %lu virtual ms, trace %016lx\n", seed, result.about.c_str(),
+             result.virtualMs, result.trace);
+    }
+    for (auto& failure : result.failures) {
+      ADD_FAILURE() << failure << "\n  " << result.about << "\n  replay: DFS_SIM_SEED=" << seed
+                    << " dfs_sim_test --gtest_filter=Simulator.PromisesHoldUnderFaults";
+      if (only == 0) break;
+    }
+  }
+}
+
+TEST(Simulator, SameSeedSameTrace) {
+  quietLog();
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    auto first = runSeed(seed);
+    auto second = runSeed(seed);
+    EXPECT_EQ(first.trace, second.trace) << "seed " << seed;
+    for (size_t i = 0; i < first.lines.size() && i < second.lines.size(); ++i) {
+      if (first.lines[i] == second.lines[i]) continue;
+      ADD_FAILURE() << "seed " << seed << " first differs here:\n  " << first.lines[i] << "\n  "
+                    << second.lines[i];
+      break;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dfs
