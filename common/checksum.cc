@@ -6,7 +6,24 @@
 
 namespace dfs {
 
+#if defined(__x86_64__)
+unsigned long checksumAvx2(const void* data, unsigned long bytes, unsigned long seed);
+
+namespace {
+constexpr size_t kWorthACallBytes = 512;
+const bool hasAvx2 = []() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") != 0;
+}();
+}  // namespace
+#endif
+
 uint64_t checksum(Bytes data, uint64_t seed) {
+#if defined(__x86_64__)
+  if (data.size() >= kWorthACallBytes && hasAvx2) {
+    return checksumAvx2(data.begin(), data.size(), seed);
+  }
+#endif
   return XXH3_64bits_withSeed(data.begin(), data.size(), seed);
 }
 

@@ -25,12 +25,20 @@ namespace {
 constexpr size_t kSocketNameBytes =
     24;  // room that a socket's file name may take below its directory
 
+constexpr size_t kAnswerBytesMax = 64 << 20;  // of a status page
+
 void pauseMs(uint32_t ms) {
   timespec t{ms / 1000, static_cast<long>(ms % 1000) * 1'000'000};
   nanosleep(&t, nullptr);
 }
 
-kj::AutoCloseFd connectTo(const std::string& address) {
+void limitTime(int fd, uint32_t timeoutMs) {
+  // Of connecting too (socket(7)). A system that refuses it only waits longer.
+  timeval t{timeoutMs / 1000, static_cast<suseconds_t>(timeoutMs % 1000) * 1000};
+  (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t);
+}
+
+kj::AutoCloseFd connectTo(const std::string& address, uint32_t timeoutMs) {
   if (address.starts_with("unix:")) {
     sockaddr_un addr{};
     auto path = address.substr(5);
@@ -38,6 +46,7 @@ kj::AutoCloseFd connectTo(const std::string& address) {
     addr.sun_family = AF_UNIX;
     memcpy(addr.sun_path, path.c_str(), path.size() + 1);
     kj::AutoCloseFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    limitTime(fd, timeoutMs);
     if (connect(fd, reinterpret_cast<sockaddr*>(&addr), sizeof addr) != 0) return kj::AutoCloseFd();
     return fd;
   }
@@ -49,6 +58,7 @@ kj::AutoCloseFd connectTo(const std::string& address) {
   if (inet_pton(AF_INET, address.substr(0, colon).c_str(), &addr.sin_addr) != 1)
     return kj::AutoCloseFd();
   kj::AutoCloseFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  limitTime(fd, timeoutMs);
   if (connect(fd, reinterpret_cast<sockaddr*>(&addr), sizeof addr) != 0) return kj::AutoCloseFd();
   return fd;
 }
@@ -171,7 +181,7 @@ std::string lastLines(const std::string& file, size_t lines) {
 }
 
 std::string quickGet(const std::string& address, const std::string& path, uint32_t timeoutMs) {
-  auto fd = connectTo(address);
+  auto fd = connectTo(address, timeoutMs);
   if (fd.get() < 0) return "";
   auto request = "GET " + path + " HTTP/1.0\r\nHost: dfs\r\nConnection: close\r\n\r\n";
   if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) !=
@@ -185,6 +195,7 @@ std::string quickGet(const std::string& address, const std::string& path, uint32
     ssize_t n = read(fd, buffer, sizeof buffer);
     if (n < 0) return "";
     if (n == 0) break;
+    if (answer.size() > kAnswerBytesMax) return "";
     answer.append(buffer, static_cast<size_t>(n));
   }
   auto body = answer.find("\r\n\r\n");

@@ -22,18 +22,45 @@ std::string fileOf(const std::string& directory, uint64_t device) {
   return directory + "/" + std::to_string(device) + ".json";
 }
 
+bool isTrusted(const std::string& directory) {
+  // Anybody may make a directory below /tmp; what another user writes there names no cluster of ours.
+  struct stat st {};
+  return lstat(directory.c_str(), &st) == 0 && S_ISDIR(st.st_mode) &&
+         (st.st_uid == geteuid() || st.st_uid == 0) && (st.st_mode & 022) == 0;
+}
+
+kj::Maybe<MountNote> noteOf(const nlohmann::json& json) {
+  if (!json.is_object()) return nullptr;
+  auto path = json.find("path"), pid = json.find("pid"), names = json.find("nameservers");
+  if (path == json.end() || !path->is_string()) return nullptr;
+  if (pid == json.end() || !pid->is_number_integer()) return nullptr;
+  if (names == json.end() || !names->is_array()) return nullptr;
+  MountNote note;
+  note.path = path->get<std::string>();
+  note.pid = pid->get<int32_t>();
+  for (auto& name : *names) {
+    if (!name.is_string()) return nullptr;
+    note.nameservers.push_back(name.get<std::string>());
+  }
+  return kj::mv(note);
+}
+
 }  // namespace
 
 void writeMountNote(const MountNote& note) {
   std::error_code ec;
   auto directory = ownDirectory();
   fs::create_directories(directory, ec);
+  if (!isTrusted(directory)) return;
   nlohmann::json json = {{"device", note.device},
                          {"path", note.path},
                          {"nameservers", note.nameservers},
                          {"pid", note.pid}};
   auto file = fileOf(directory, note.device);
-  std::ofstream(file + ".new") << json.dump() << "\n";
+  std::ofstream out(file + ".new");
+  out << json.dump() << "\n";
+  out.close();
+  if (!out) return;
   fs::rename(file + ".new", file, ec);
 }
 
@@ -44,15 +71,13 @@ void removeMountNote(uint64_t device) {
 
 kj::Maybe<MountNote> mountNoteAt(uint64_t device) {
   for (auto& directory : {std::string("/run/dfs/mounts"), ownDirectory()}) {
+    if (!isTrusted(directory)) continue;
     std::ifstream file(fileOf(directory, device));
     auto json = nlohmann::json::parse(file, nullptr, false);
-    if (!json.is_object() || !json.contains("nameservers")) continue;
-    MountNote note;
-    note.device = device;
-    note.path = json.value("path", "");
-    note.pid = json.value("pid", 0);
-    note.nameservers = json["nameservers"].get<std::vector<std::string>>();
-    return note;
+    KJ_IF_MAYBE(note, noteOf(json)) {
+      note->device = device;
+      return kj::mv(*note);
+    }
   }
   return nullptr;
 }
