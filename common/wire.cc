@@ -291,7 +291,9 @@ class Server final : public RpcServer, private kj::TaskSet::ErrorHandler {
         KJ_LOG(WARNING, "a connection could not be accepted", e);
         failed = true;
       }
-      if (failed) co_await backoff.wait();
+      if (failed) {
+        co_await backoff.wait();
+      }
     }
   }
 
