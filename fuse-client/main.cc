@@ -145,7 +145,10 @@ int serveMount(const Arguments& a, Report report) {
     report.send("");
     serveUntilEnd(io, real.env.clock.timer(), mount).wait(io.waitScope);
     KJ_LOG(INFO, "unmounted: saving what is left");
-    mount.finish().wait(io.waitScope);
+    auto givenUp = endSignal(io.unixEventPort).then([](int) { return false; });
+    auto saved = kj::Promise<void>(mount.finish()).then([]() { return true; });
+    KJ_REQUIRE(saved.exclusiveJoin(kj::mv(givenUp)).wait(io.waitScope),
+               "asked once more to end while data was being saved: what was not synced is lost");
   });
   KJ_IF_MAYBE(e, failed) {
     KJ_LOG(ERROR, "the mount has ended", *e);
