@@ -115,7 +115,8 @@ class NameClient final : private kj::TaskSet::ErrorHandler {
         co_await renewal();
         if (era == era_) co_return kj::mv(answer);
         continue;
-      } else if (err != Errno::OVERLOADED) {
+      } else if (err != Errno::OVERLOADED && err != Errno::AGAIN) {
+        // AGAIN: no chain serves at the moment, and while servers are away calls wait.
         co_return kj::mv(answer);
       }
       co_await backoff.wait();
