@@ -230,6 +230,7 @@ void Faults::fullDisk() {
   auto& disk = cluster_.machineOf(cluster_.storeName(i)).disk;
   if (!quiet(workload_.beforeFullDisk())) return;
   journal_.note("full disk of " + cluster_.storeName(i));
+  cluster_.expectEnds(true);  // a daemon cannot start on it
   disk.setCapacity(disk.usedBytes() + random_.below(200'000));
   auto ms = random_.between(500, 6000);
   later(ms, [&disk]() { disk.setCapacity(uint64_t(1) << 40); });
