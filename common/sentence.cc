@@ -53,8 +53,8 @@ std::string withoutCall(const std::string& text) {
   if (assigned != kNone) call = call.substr(assigned + 3);
   auto open = call.find('(');
   auto name = call.substr(0, open);
-  if (!isExpression(name)) return text;
   while (name.starts_with(":")) name = name.substr(1);
+  if (!isExpression(name)) return text;
   return name + text.substr(colon);
 }
 

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/process.h"
 #include "common/real_env.h"
+#include "common/sentence.h"
 #include "nameserver/server.h"
 
 #include <cstdio>
@@ -112,12 +113,12 @@ int main(int argc, char** argv) {
     dfs::Log log(flags.log);
     KJ_IF_MAYBE(e, kj::runCatchingExceptions([&]() { code = dfs::run(flags); })) {
       KJ_LOG(ERROR, "the name server ends", *e);
-      fprintf(stderr, "dfs-nameserver: %s\n", e->getDescription().cStr());
+      fprintf(stderr, "dfs-nameserver: %s\n", dfs::sentenceOf(*e).c_str());
       code = dfs::kExitFailed;
     }
   });
   KJ_IF_MAYBE(e, failure) {
-    fprintf(stderr, "dfs-nameserver: %s\n", e->getDescription().cStr());
+    fprintf(stderr, "dfs-nameserver: %s\n", dfs::sentenceOf(*e).c_str());
   }
   return code;
 }

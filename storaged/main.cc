@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/process.h"
 #include "common/real_env.h"
+#include "common/sentence.h"
 #include "storaged/server.h"
 
 #include <kj/async-io.h>
@@ -105,7 +106,7 @@ int main(int argc, char** argv) {
   }
   int code = dfs::kExitFailed;
   KJ_IF_MAYBE(e, kj::runCatchingExceptions([&]() { code = serve(options); })) {
-    std::cerr << "dfs-storaged: " << e->getDescription().cStr() << "\n";
+    std::cerr << "dfs-storaged: " << dfs::sentenceOf(*e) << "\n";
     return dfs::kExitFailed;
   }
   return code;
