@@ -88,8 +88,10 @@ static Task<bool> waitVersion(ViewKeeper* keeper, uint64_t version) {
   co_return true;
 }
 
+// Before its first registration a daemon knows no cluster: that is no refusal for good, for who asks
+// would give up, but a view that is not there yet.
 Task<Errno> ViewKeeper::caughtUp(At at) {
-  if (at.cluster != cluster_.low || !cluster_) co_return Errno::WRONG_CLUSTER;
+  if (cluster_ && at.cluster != cluster_.low) co_return Errno::WRONG_CLUSTER;
   if (view_.version >= at.view) co_return Errno::OK;
   // The long poll for the next view is always under way: it is only to be waited for.
   kj::Promise<bool> came = waitVersion(this, at.view);
@@ -100,7 +102,7 @@ Task<Errno> ViewKeeper::caughtUp(At at) {
 }
 
 Errno ViewKeeper::admits(const At& at, ChainId chain) const {
-  if (at.cluster != cluster_.low || !cluster_) return Errno::WRONG_CLUSTER;
+  if (cluster_ && at.cluster != cluster_.low) return Errno::WRONG_CLUSTER;
   if (!mayServe() || view_.version < at.view) return Errno::WRONG_EPOCH;
   if (at.session && !view_.live(at.session)) return Errno::NOT_LIVE;
   if (epochOf(chain) != at.epoch || !serves(chain)) return Errno::WRONG_EPOCH;
@@ -115,7 +117,7 @@ Errno ViewKeeper::admitsHead(const At& at, ChainId chain) const {
 }
 
 Errno ViewKeeper::admitsReplica(const At& at, ChainId chain) const {
-  if (at.cluster != cluster_.low || !cluster_) return Errno::WRONG_CLUSTER;
+  if (cluster_ && at.cluster != cluster_.low) return Errno::WRONG_CLUSTER;
   if (view_.version < at.view || !knowsUs()) return Errno::WRONG_EPOCH;
   if (epochOf(chain) != at.epoch || at.epoch == 0) return Errno::WRONG_EPOCH;
   return takesUpdates(stateIn(chain)) ? Errno::OK : Errno::WRONG_EPOCH;
