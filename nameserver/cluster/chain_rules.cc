@@ -75,8 +75,9 @@ class Step {
       if (m.state != MemberState::LAST_SERVING) continue;
       if (presence(m) == Presence::UNKNOWN) return false;  // invariant 3: not too early
       if (!here(presence(m))) continue;
-      bool better = chosen == nullptr || (m.servedFrom != 0) > (chosen->servedFrom != 0) ||
-                    ((m.servedFrom != 0) == (chosen->servedFrom != 0) && m.node < chosen->node);
+      // Who has served longest covers most of what is not yet synced (Y3); 0 has lost its memory.
+      auto rank = [](const ChainMember& x) { return std::pair(x.servedFrom - 1, x.node); };
+      bool better = chosen == nullptr || rank(m) < rank(*chosen);
       if (better) chosen = &m;
     }
     if (chosen == nullptr) return false;
