@@ -17,9 +17,9 @@ enum FaultKind : uint8_t {
   kFullDisk,
   kFaultKinds
 };
-constexpr const char* kNames[] = {"kill-names",  "power-names", "kill-store",  "power-store",
-                                  "kill-all",    "power-all",   "cut-link",    "kill-client",
-                                  "cut-client",  "slow-disk",   "full-disk"};
+constexpr const char* kNames[] = {"kill-names", "power-names", "kill-store", "power-store",
+                                  "kill-all",   "power-all",   "cut-link",   "kill-client",
+                                  "cut-client", "slow-disk",   "full-disk"};
 constexpr uint64_t kSettledNs = 30'000'000'000;
 
 }  // namespace
@@ -59,10 +59,12 @@ void Faults::passing(uint64_t ms) {
 bool Faults::quiet(kj::Promise<void> promise) {
   // Pending heals go on meanwhile: what the workload waits for may wait for them.
   bool is = false;
-  auto running =
-      promise.then([&is]() { is = true; }, [&](kj::Exception&& e) {
-               journal_.note("not quiet: " + std::string(e.getDescription().cStr()));
-             }).eagerlyEvaluate(nullptr);
+  auto running = promise
+                     .then([&is]() { is = true; },
+                           [&](kj::Exception&& e) {
+                             journal_.note("not quiet: " + std::string(e.getDescription().cStr()));
+                           })
+                     .eagerlyEvaluate(nullptr);
   for (int i = 0; i < 6000 && !is && !journal_.failed(); ++i) passing(20);
   return is;
 }

@@ -110,8 +110,7 @@ class ModelWorkload final : public Workload {
       journal_.fail(what + ": kind " + std::to_string(static_cast<int>(attr.kind)) + " nlink " +
                     std::to_string(attr.nlink) + " mode " + std::to_string(attr.mode) + " size " +
                     std::to_string(attr.size) + ", and not nlink " + std::to_string(node.nlink) +
-                    " mode " + std::to_string(node.mode) + " size " +
-                    std::to_string(node.size()));
+                    " mode " + std::to_string(node.mode) + " size " + std::to_string(node.size()));
     }
   }
 
@@ -167,8 +166,8 @@ class ModelWorkload final : public Workload {
   }
 
   Task<Outcome<Attr>> walk(SimClient* c, std::vector<std::string> path) {
-    auto attr = co_await c->call(
-        kj::Promise<Outcome<Attr>>(c->kernel->walk(*c->vfs, kj::mv(path))));
+    auto attr =
+        co_await c->call(kj::Promise<Outcome<Attr>>(c->kernel->walk(*c->vfs, kj::mv(path))));
     co_return kj::mv(attr);
   }
 
@@ -188,10 +187,9 @@ class ModelWorkload final : public Workload {
       uint32_t mode = link ? 0777 : static_cast<uint32_t>(random_.below(512));
       now_ = what += dir ? "mkdir" : link ? "symlink" : "mknod";
       auto wanted = model_.make(parentNode, n, type, mode, link ? "to/" + n : "");
-      kj::Promise<Outcome<Attr>> sent =
-          link ? c.vfs->symlink(parent->ino, n, "to/" + n, {})
-          : dir ? c.vfs->mkdir(parent->ino, n, mode, {})
-                : c.vfs->mknod(parent->ino, n, type, mode, 0, {});
+      kj::Promise<Outcome<Attr>> sent = link  ? c.vfs->symlink(parent->ino, n, "to/" + n, {})
+                                        : dir ? c.vfs->mkdir(parent->ino, n, mode, {})
+                                              : c.vfs->mknod(parent->ino, n, type, mode, 0, {});
       auto made = co_await c.call(kj::mv(sent));
       if (made.ok()) c.kernel->counted(made->ino);
       if (expect(what, made, wanted)) expectAttr(what, *made, *parentNode->entries[n]);
@@ -339,8 +337,7 @@ class ModelWorkload final : public Workload {
     }
   }
 
-  Task<void> compareRange(SimClient* c, Open h, uint64_t offset, uint32_t bytes,
-                          std::string what) {
+  Task<void> compareRange(SimClient* c, Open h, uint64_t offset, uint32_t bytes, std::string what) {
     auto got = co_await c->call(kj::Promise<Outcome<std::string>>(
         c->kernel->read(*c->vfs, h.ino, h.handle, offset, bytes)));
     if (!expect(what, got, Errno::OK)) co_return;

@@ -21,14 +21,14 @@ void history(SimCluster& cluster, Workload& work, Journal& journal, Faults& faul
              uint64_t rageMs) {
   work.prepare();
   bool ended = false;
-  auto running = work.run()
-                     .then([&ended]() { ended = true; },
-                           [&](kj::Exception&& e) {
-                             ended = true;
-                             journal.fail("the workload ended: " +
-                                          std::string(e.getDescription().cStr()));
-                           })
-                     .eagerlyEvaluate(nullptr);
+  auto running =
+      work.run()
+          .then([&ended]() { ended = true; },
+                [&](kj::Exception&& e) {
+                  ended = true;
+                  journal.fail("the workload ended: " + std::string(e.getDescription().cStr()));
+                })
+          .eagerlyEvaluate(nullptr);
   cluster.pass(2000);
   faults.rage(rageMs);
   faults.heal();

@@ -275,8 +275,8 @@ class SharedWorkload final : public Workload {
     auto index = piece.writes.size();
     auto start = now();
     piece.writes.push_back(Write{client, false, weakSince(client, start)});
-    auto what = c.machine + " write " + std::to_string(file) + "/" + std::to_string(number) +
-                " #" + std::to_string(index);
+    auto what = c.machine + " write " + std::to_string(file) + "/" + std::to_string(number) + " #" +
+                std::to_string(index);
     now_[id] = what;
     auto& m = mounts_[client];
     auto done = co_await c.call(kj::Promise<Outcome<uint32_t>>(
@@ -296,8 +296,8 @@ class SharedWorkload final : public Workload {
     auto what = c.machine + " read " + std::to_string(file) + "/" + std::to_string(number) + when;
     now_[id] = what;
     auto& m = mounts_[client];
-    auto got = co_await c.call(kj::Promise<Outcome<std::string>>(c.kernel->read(
-        *c.vfs, m.inos[file], m.handles[file], placeOf(number), kPieceBytes)));
+    auto got = co_await c.call(kj::Promise<Outcome<std::string>>(
+        c.kernel->read(*c.vfs, m.inos[file], m.handles[file], placeOf(number), kPieceBytes)));
     if (!got.ok()) {
       result(client, what, got.err(), true);
       co_return;
@@ -377,8 +377,8 @@ class SharedWorkload final : public Workload {
     auto what = c.machine + " append #" + std::to_string(index);
     now_[id] = what;
     auto& m = mounts_[client];
-    auto done = co_await c.call(kj::Promise<Outcome<uint32_t>>(c.kernel->write(
-        *c.vfs, m.inos[kFiles], m.handles[kFiles], 0, recordText(index), true)));
+    auto done = co_await c.call(kj::Promise<Outcome<uint32_t>>(
+        c.kernel->write(*c.vfs, m.inos[kFiles], m.handles[kFiles], 0, recordText(index), true)));
     result(client, what, done.err(), true);
     records_[index].done = done.ok();
     if (weakSince(client, start)) records_[index].weak = true;
@@ -423,7 +423,7 @@ class SharedWorkload final : public Workload {
 
   // --- the directory as a set ---
   struct Entry {
-    uint64_t createStart, createEnd = ~uint64_t(0);    // ~0: has not been answered
+    uint64_t createStart, createEnd = ~uint64_t(0);  // ~0: has not been answered
     uint64_t removeStart = ~uint64_t(0), removeEnd = ~uint64_t(0);
     bool busy = true;
   };
@@ -451,8 +451,8 @@ class SharedWorkload final : public Workload {
     set_[name] = Entry{now()};
     auto what = c.machine + " mknod " + name;
     now_[id] = what;
-    auto made = co_await c.call(
-        c.vfs->mknod(mounts_[client].set, name, schema::Kind::FILE, 0600, 0, {}));
+    auto made =
+        co_await c.call(c.vfs->mknod(mounts_[client].set, name, schema::Kind::FILE, 0600, 0, {}));
     result(client, what, made.err(), false);
     if (!made.ok()) co_return;
     c.vfs->forget(made->ino, 1);
@@ -489,8 +489,9 @@ class SharedWorkload final : public Workload {
     for (auto& [number, places] : tokens_) {
       size_t found = 0;
       for (auto& place : places) found += names.count(place);
-      if (found != 1) journal_.fail(what + ": token " + std::to_string(number) + " is there " +
-                                    std::to_string(found) + " times");
+      if (found != 1)
+        journal_.fail(what + ": token " + std::to_string(number) + " is there " +
+                      std::to_string(found) + " times");
       for (auto& n : names) {
         bool of = n.starts_with("t" + std::to_string(number) + ".");
         if (of && std::find(places.begin(), places.end(), n) == places.end()) {

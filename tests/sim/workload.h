@@ -35,9 +35,9 @@ class Workload {
   virtual void prepare() = 0;           // on a healthy cluster
   virtual kj::Promise<void> run() = 0;  // until stop()
   virtual void stop() = 0;
-  virtual std::string waitsFor() = 0;   // of an operation that does not end
-  virtual void finalCheck() = 0;        // on a healthy cluster, all operations have ended
-  virtual void afterPowerCut() = 0;     // of every machine, on a healthy cluster again
+  virtual std::string waitsFor() = 0;  // of an operation that does not end
+  virtual void finalCheck() = 0;       // on a healthy cluster, all operations have ended
+  virtual void afterPowerCut() = 0;    // of every machine, on a healthy cluster again
 
   // Losses. Each before it happens.
   virtual kj::Promise<void> beforeClientLoss(uint32_t client) = 0;
