@@ -109,6 +109,19 @@ TEST(Histories, Y3StoresThatAreKilledOneAfterTheOtherCostNoError) {
   EXPECT_EQ(c.read(1, c.open(1, "f")), "kept");
 }
 
+TEST(Histories, X1AMutationWhoseAnswerWasLostWithTheNameServerHappensOnce) {
+  Cluster c;
+  c.world.network.cut("names", c.clientName(0));
+  auto made = c.vfs(0).mkdir(kRootInode, "d", 0755, {}).eagerlyEvaluate(nullptr);
+  c.pass(500);
+  EXPECT_FALSE(made.poll(c.world.scope));
+  EXPECT_TRUE(c.get(c.vfs(1).lookup(kRootInode, "d")).ok());
+  c.killNames();
+  c.world.network.healAll();
+  c.startNames();
+  EXPECT_EQ(c.get(kj::mv(made)).err(), Errno::OK);
+}
+
 TEST(Histories, S2ALinkThatIsDownForElevenSecondsCostsNothingThatNobodyElseWanted) {
   Cluster c;
   auto made = c.make(0, "f");
