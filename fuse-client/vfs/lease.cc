@@ -144,12 +144,14 @@ Task<void> Client::giveBack(kj::Own<File> file) {
   }
   signs = nullptr;
   if (file->leaseEra == era) {
-    // V6: whatever the times say. Ranges under requests of ours are not waited for (V3).
-    if (file->pagesPresent) co_await dropPages(*file);
-  }
-  if (file->leaseEra == era) {
+    // V6: whatever the times say. Not waited for (V3): a READ that is still on its way to us holds its page, and would itself
+    // wait for this recall. The next GETATTR under another data version waits for the drop.
+    bool pages = file->pagesPresent;
     dropLease(*file);
+    if (pages) tasks_.add(dropPages(*file));
     file->answered = kj::max(file->answered, sequence);
+    file->recalled = false;
+    file->changed.wake();
     co_await sendRelease(file->ino, sequence);
   }
   file->recalled = false;
