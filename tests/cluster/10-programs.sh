@@ -74,6 +74,7 @@ assert not os.path.exists('gone')
 f.seek(0)
 assert f.read() == b'x' * 100000
 f.write(b'more')
+f.flush()
 assert os.fstat(f.fileno()).st_size == 100004 and os.fstat(f.fileno()).st_nlink == 0
 P
 
