@@ -116,6 +116,7 @@ TEST(Histories, X1AMutationWhoseAnswerWasLostWithTheNameServerHappensOnce) {
   c.pass(500);
   EXPECT_FALSE(made.poll(c.world.scope));
   EXPECT_TRUE(c.get(c.vfs(1).lookup(kRootInode, "d")).ok());
+  c.pass(8000);  // the client gives the silent connection up, and the answer on it
   c.killNames();
   c.world.network.healAll();
   c.startNames();
