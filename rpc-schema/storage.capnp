@@ -17,7 +17,7 @@ struct Stamp {
   # What lets a client judge whether a write is covered by a sync (Y3).
   node @0 :UInt32;
   since @1 :UInt64;          # an unbroken stretch of this store's memory (Y8)
-  servedFrom @2 :UInt64;     # the epoch from which it has served this chain without a break
+  servedFrom @2 :UInt64;     # as in Member
 }
 
 struct Update {

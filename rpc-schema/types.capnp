@@ -136,8 +136,9 @@ struct Member {
   node @0 :UInt32;
   state @1 :MemberState;
   servedFrom @2 :UInt64;
-  # The epoch from which it has served this chain without a break (Y3). A restart of the last serving
-  # member with an unchanged `since` is no break.
+  # The epoch since which it has every acknowledged write of the chain (Y3): its own, where it has served
+  # without a break (a restart of the last serving member with an unchanged `since` is none); that of
+  # the member it was brought up from, where it joined later (Y6).
 }
 
 struct Chain {

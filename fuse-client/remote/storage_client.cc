@@ -16,12 +16,13 @@ constexpr uint32_t kDiskErrorsMax = 20;
 bool covered(const WriteStamp& write, const SyncStamps& sync) {
   auto found = sync.find(write.chain);
   if (found == sync.end()) return false;
-  for (auto& then : write.members) {
-    for (auto& now : found->second) {
-      if (then.node == now.node && then.since == now.since && now.servedFrom <= write.epoch) {
-        return true;
-      }
+  for (auto& now : found->second) {
+    bool same = true;
+    for (auto& then : write.members) {
+      if (then.node == now.node) same = then.since == now.since;
     }
+    // Who was not there then and yet has every write since that epoch was brought up from one who was (Y6).
+    if (same && now.servedFrom <= write.epoch) return true;
   }
   return false;
 }

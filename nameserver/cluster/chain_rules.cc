@@ -90,8 +90,12 @@ class Step {
 
   void judgeOthers(bool servingMoved) {
     bool served = any(MemberState::SERVING);
+    uint64_t tailServedFrom = 0;
     for (auto& m : next_.members) {
       switch (m.state) {
+        case MemberState::SERVING:
+          tailServedFrom = m.servedFrom;
+          break;
         case MemberState::SYNCING:
           if (presence(m) == Presence::GONE || presence(m) == Presence::RESTARTED) {
             retire(m);
@@ -100,6 +104,7 @@ class Step {
           } else if (!servingMoved && presence(m) == Presence::ALIVE &&
                      report(m.node).asksToServe) {
             m.state = MemberState::SERVING;  // what it asks for is of this epoch, as that stood
+            m.servedFrom = tailServedFrom;   // it has on its disk all that its predecessor had (Y6)
           }
           break;
         case MemberState::WAITING:

@@ -45,7 +45,7 @@ TEST(ChainRules, ASilentMemberGoesOfflineAndReturnsOnlyThroughSyncing) {
   chain = nextChain(chain, back);
   EXPECT_EQ(chain, chainOf({member(2, S, 1), member(1, Y)}, 7));
   chain = nextChain(chain, back);
-  EXPECT_EQ(chain, chainOf({member(2, S, 1), member(1, S, 8)}, 8));
+  EXPECT_EQ(chain, chainOf({member(2, S, 1), member(1, S, 1)}, 8));
 }
 
 TEST(ChainRules, TheLastServingMemberIsWaitedForAndNothingOlderIsPromoted) {
