@@ -55,6 +55,14 @@ std::string loopback() {
   return "127.0.0.1:" + std::to_string(freePort());
 }
 
+void emptyOut(const std::string& directory) {
+  // Nobody has seen what an interrupted creation left. The directory itself stays: it may be a disk that a person has mounted.
+  std::error_code none;  // where there is no directory there is nothing to remove
+  for (auto& entry : fs::directory_iterator(directory, none)) {
+    if (entry.path().filename() != "lost+found") fs::remove_all(entry.path());
+  }
+}
+
 ProcessId processOf(const nlohmann::json& member) {
   return {member.value("pid", 0), member.value("born", uint64_t(0))};
 }
@@ -102,7 +110,7 @@ DevCluster::DevCluster(const std::string& root) {
                  cluster_.contains("stores") && cluster_.contains("mounts"),
              "cluster.json is damaged", root_.c_str());
   exists_ = true;
-  creating_ = cluster_.value("creating", false);
+  creating_ = interrupted_ = cluster_.value("creating", false);
 }
 
 void DevCluster::save() {
@@ -209,9 +217,7 @@ void DevCluster::launchAny(Json& member) {
 
 void DevCluster::launchNameServer(Json& m) {
   std::string id = m["id"];
-  if (creating_)
-    fs::remove_all(
-        m["data"].get<std::string>());  // nobody has seen what an interrupted creation left
+  if (interrupted_) emptyOut(m["data"]);
   std::vector<std::string> argv = {programBeside("dfs-nameserver"),
                                    "--data",
                                    m["data"],
@@ -239,7 +245,7 @@ void DevCluster::launchNameServer(Json& m) {
 
 void DevCluster::launchStore(Json& m) {
   std::string id = m["id"];
-  if (creating_) fs::remove_all(m["data"].get<std::string>());
+  if (interrupted_) emptyOut(m["data"]);
   auto process = launch({{programBeside("dfs-storaged"), "--data", m["data"], "--name", id,
                           "--nameserver", unixAddress("name1"), "--listen", unixAddress(id),
                           "--listen", m["address"], "--http", m["http"], "--log-file", log(id)},

@@ -64,7 +64,8 @@ class DevCluster {
   std::string run_;
   kj::AutoCloseFd lock_;
   bool exists_ = false;
-  bool creating_ = false;
+  bool creating_ = false;     // the cluster has not served yet
+  bool interrupted_ = false;  // an earlier command was making it
   Json cluster_;
 };
 
