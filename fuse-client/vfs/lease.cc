@@ -234,7 +234,17 @@ std::vector<InodeId> Client::stillUsed(std::vector<InodeId> inos) {
   std::vector<InodeId> used;
   for (auto ino : inos) {
     bool mine = inodes_.inUse(ino);
-    KJ_IF_MAYBE(file, findFile(ino)) mine = mine || file->handles > 0 || file->held();
+    KJ_IF_MAYBE(file, findFile(ino)) {
+      bool working = file->handles > 0 || file->uses > 0 || file->acquiring || file->recalled ||
+                     !file->publishing.idle() || !file->unanswered.empty();
+      mine = mine || working;
+      // Removed, closed and forgotten: the lease alone would keep its space. Nobody can ask for what was not published; the
+      // name server takes the lease with this answer.
+      if (!mine && file->held()) {
+        file->answered = kj::max(file->answered, file->sequence);
+        dropLease(*file);
+      }
+    }
     if (!mine) continue;
     inodes_.pin(ino);
     unpins_.erase(ino);
