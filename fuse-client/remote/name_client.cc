@@ -332,6 +332,11 @@ Task<void> NameClient::mutate(kj::Function<void(schema::Command::Builder)> fill,
     auto answer = kj::mv(KJ_ASSERT_NONNULL(tried.value));
     auto err = answer.getErr();
     if (err == Errno::OK) {
+      auto grant = answer.getGrant();
+      if (!fulfiller->isWaiting() && grant.getLease() == schema::Lease::EXCLUSIVE) {
+        // Whoever asked has gone: nobody would ever acknowledge the grant, or give it back.
+        events_.recall(InodeId(answer.getAttr().getIno()), grant.getSequence());
+      }
       Applied applied;
       applied.err = answer.getOutcome().getErr();
       applied.era = era;

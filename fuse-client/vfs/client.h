@@ -146,6 +146,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   Task<void> sayReleasing(kj::Own<File> file);
   Task<void> sendGranted(InodeId ino, uint64_t sequence);
   Task<void> sendRelease(InodeId ino, uint64_t sequence);
+  void decline(InodeId ino, uint64_t sequence);
   void dropLease(File& file);
   Task<Errno> ensureRows(kj::Own<File> file, uint64_t first, uint64_t last);
   Task<void> tick();

@@ -113,6 +113,15 @@ Task<void> Client::sendGranted(InodeId ino, uint64_t sequence) {
       });
 }
 
+void Client::decline(InodeId ino, uint64_t sequence) {
+  // A grant that nobody here wants goes back at once: unacknowledged it would be recalled only after
+  // a whole period. What the same grant is used for already (by an acquire that overtook) stays.
+  KJ_IF_MAYBE(file, findFile(ino)) {
+    if (file->held() && file->sequence == sequence) return;
+  }
+  recall(ino, sequence);
+}
+
 void Client::recall(InodeId ino, uint64_t sequence) {
   KJ_IF_MAYBE(file, findFile(ino)) {
     if (file->held() && file->sequence == sequence) {

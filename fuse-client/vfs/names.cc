@@ -105,7 +105,10 @@ Task<Outcome<Attr>> Client::makeNow(Caller caller, Fill fill) {
   if (applied.err != Errno::OK) co_return applied.err;
   auto response = kj::mv(KJ_ASSERT_NONNULL(applied.response));
   auto attr = attrOf(response.getAttr());
-  if (!attr.ino) co_return Errno::STALE;  // made, and removed by somebody else since
+  auto grant = response.getGrant();
+  bool granted = grant.getLease() == schema::Lease::EXCLUSIVE && applied.era == names_.era();
+  if (granted) decline(attr.ino, grant.getSequence());  // nothing is opened here
+  if (!attr.ino) co_return Errno::STALE;                // made, and removed by somebody else since
   Counted counted(*this, attr);
   auto told = co_await deliver(attr, fromWire(response.getAttr().getDataVersion()), asked);
   if (told.err() == Errno::STALE) told = co_await getattrNow(attr.ino);

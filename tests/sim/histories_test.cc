@@ -181,6 +181,21 @@ TEST(Histories, C3AWriteOnAStalledLinkDoesNotCutInUnderTheNextHolder) {
   EXPECT_TRUE(late.poll(c.world.scope));
 }
 
+TEST(Histories, G1AFileMadeAndNotOpenedIsAtOnceThereForOthers) {
+  // The grant in the answer is of no use to who made it; unacknowledged it is not recalled soon.
+  Cluster c;
+  auto made = c.get(c.vfs(0).mknod(kRootInode, "f", schema::Kind::FILE, 0644, 0, {}));
+  ASSERT_TRUE(made.ok());
+  EXPECT_TRUE(c.get(c.vfs(1).lookup(kRootInode, "f"), 1000).ok());
+  // Nor to who has gone before the answer came.
+  c.world.network.cut("names", c.clientName(0));
+  auto gone = c.vfs(0).create(kRootInode, "g", 0644, O_RDWR | O_CREAT, {}).eagerlyEvaluate(nullptr);
+  c.pass(500);
+  gone = nullptr;
+  c.world.network.healAll();
+  EXPECT_TRUE(c.get(c.vfs(1).lookup(kRootInode, "g"), 1000).ok());
+}
+
 TEST(Histories, R1BytesThatWereCutOffDoNotComeBackWhenTheFileGrows) {
   Cluster c;
   auto made = c.make(0, "f");
