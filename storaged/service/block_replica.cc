@@ -138,7 +138,8 @@ Task<void> fetchOne(AccessParts* parts, FetchContext context) {
   auto at = fromWire(params.getAt());
   BlockId block(params.getBlock());
   Errno err = Errno::OK;
-  if (at.cluster != parts->keeper.view().cluster.low) err = Errno::WRONG_CLUSTER;
+  auto cluster = parts->keeper.view().cluster;
+  if (at.cluster != cluster.low) err = cluster ? Errno::WRONG_CLUSTER : Errno::AGAIN;
   if (params.getBytes() == 0 || params.getBytes() > kReadBytesMax) err = Errno::INVAL;
   if (params.getOffset() > kBlockBytes) err = Errno::INVAL;
   if (err != Errno::OK) {
