@@ -54,6 +54,8 @@ inline constexpr uint32_t kChainsPerNode = 100;  // for each replica count (N5)
 inline constexpr uint32_t kReplicasMax = 7;
 inline constexpr uint32_t kNodesMax = 4096;
 
+inline constexpr size_t kForwardEarlyBytes = 64u << 10;  // updates of so much are forwarded while they are applied
+
 // Memory that waits.
 inline constexpr size_t kAdmissionBytesMax = 256u << 20;  // client writes held by one daemon
 inline constexpr uint32_t kAdmissionWaitersMax = 4096;

@@ -132,7 +132,7 @@ Task<WriteAnswer> Updates::writeOnce(At at, kj::Own<Payload> payload) {
       // Done before the chain moved, or before this process started.
       if (!stored->committed) {
         Pending pending(*this, block, request);
-        co_await finish(block, nullptr, base, 0, request);
+        co_await finish(block, nullptr, base, 0, request, nullptr);
       }
       co_return WriteAnswer{Errno::OK, base.version};
     }
@@ -151,9 +151,10 @@ Task<WriteAnswer> Updates::writeOnce(At at, kj::Own<Payload> payload) {
 
   BlockVersion next{at.epoch, base.version + 1};
   Pending pending(*this, block, request);
+  auto early = sendEarly(*payload, next, base.epoch);
   auto err = co_await applyHere(kj::addRef(*payload), next);
   if (err != Errno::OK) co_return WriteAnswer{err, 0};
-  co_await finish(block, kj::mv(payload), next, base.epoch, request);
+  co_await finish(block, kj::mv(payload), next, base.epoch, request, kj::mv(early));
   co_return WriteAnswer{Errno::OK, next.version};
 }
 
@@ -215,8 +216,24 @@ Task<Errno> Updates::applyHere(kj::Own<Payload> payload, BlockVersion version) {
 
 // --- all members ---
 
+kj::Maybe<Updates::EarlySend> Updates::sendEarly(Payload& payload, BlockVersion version,
+                                                 uint64_t baseEpoch) {
+  // Room has been made along the chain, and whole units cannot meet bad old bytes, so applying it here fails only with the disk:
+  // then this member leaves the chain, and those behind it are right to have it.
+  bool whole = payload.offset % kUnitBytes == 0 && payload.data.size() % kUnitBytes == 0;
+  if (payload.data.size() < kForwardEarlyBytes || !whole || payload.clearFrom < payload.offset)
+    return nullptr;
+  auto id = payload.block.chain();
+  auto next = keeper_.view().chain(id)->successorOf(keeper_.self());
+  if (next == nullptr) return nullptr;
+  auto epoch = keeper_.epochOf(id);
+  kj::Promise<Errno> sent = sendOn(KJ_ASSERT_NONNULL(next), epoch, kj::addRef(payload),
+                                   payload.block, version, baseEpoch);
+  return EarlySend{epoch, sent.eagerlyEvaluate(nullptr)};
+}
+
 Task<void> Updates::finish(BlockId block, kj::Maybe<kj::Own<Payload>> payload, BlockVersion version,
-                           uint64_t baseEpoch, RequestId request) {
+                           uint64_t baseEpoch, RequestId request, kj::Maybe<EarlySend> early) {
   auto id = block.chain();
   bool served = keeper_.stateIn(id) == MemberState::SERVING;
   for (uint32_t tries = 0;; ++tries) {
@@ -232,8 +249,15 @@ Task<void> Updates::finish(BlockId block, kj::Maybe<kj::Own<Payload>> payload, B
     if (next == nullptr) break;
     kj::Maybe<kj::Own<Payload>> bytes;
     KJ_IF_MAYBE(p, payload) bytes = kj::addRef(**p);
-    kj::Promise<Errno> sent =
-        sendOn(KJ_ASSERT_NONNULL(next), epoch, kj::mv(bytes), block, version, baseEpoch);
+    kj::Promise<Errno> sent = nullptr;
+    bool begun = false;
+    KJ_IF_MAYBE(e, early) {
+      begun = e->epoch == epoch;
+      if (begun) sent = kj::mv(e->sent);
+    }
+    early = nullptr;
+    if (!begun)
+      sent = sendOn(KJ_ASSERT_NONNULL(next), epoch, kj::mv(bytes), block, version, baseEpoch);
     auto moved = keeper_.moved(id, epoch).then([]() { return Errno::WRONG_EPOCH; });
     auto err = co_await sent.exclusiveJoin(kj::mv(moved));
     if (err == Errno::OK) break;
@@ -293,7 +317,7 @@ Task<RoomAnswer> Updates::applyOne(At at, kj::Own<Payload> payload, BlockVersion
     if (repeat) {
       if (!stored->committed) {
         Pending pending(*this, block, request);
-        co_await finish(block, kj::mv(payload), version, baseEpoch, request);
+        co_await finish(block, kj::mv(payload), version, baseEpoch, request, nullptr);
       }
       noteFresh(block, version);
       co_return RoomAnswer{Errno::OK, roomyFrom(block.chain(), at.epoch)};
@@ -311,6 +335,7 @@ Task<RoomAnswer> Updates::applyOne(At at, kj::Own<Payload> payload, BlockVersion
   if (!there && version.version != 1) co_return RoomAnswer{Errno::NO_BLOCK, false};
 
   Pending pending(*this, block, request);
+  auto early = sendEarly(*payload, version, baseEpoch);
   auto write = writeOf(*payload, version);
   auto err = co_await store_.apply(kj::mv(write));
   reserved_[block.chain()].erase(block);
@@ -318,7 +343,7 @@ Task<RoomAnswer> Updates::applyOne(At at, kj::Own<Payload> payload, BlockVersion
   if (err != Errno::OK) co_return RoomAnswer{err, false};
   windows_.applied(request, block, version.version, windowFrom);
   noteFresh(block, version);
-  co_await finish(block, kj::mv(payload), version, baseEpoch, request);
+  co_await finish(block, kj::mv(payload), version, baseEpoch, request, kj::mv(early));
   co_return RoomAnswer{Errno::OK, roomyFrom(block.chain(), at.epoch)};
 }
 
@@ -476,7 +501,7 @@ Task<Errno> Updates::finishInstall(At at, kj::Own<InstallPiece> piece, kj::Own<I
                  ->finish(state.at, false, state.length, state.request);
   if (err != Errno::OK) co_return err;
   noteFresh(block, state.at);
-  co_await finish(block, nullptr, state.at, 0, state.request);
+  co_await finish(block, nullptr, state.at, 0, state.request, nullptr);
   co_return Errno::OK;
 }
 

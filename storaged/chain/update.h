@@ -87,8 +87,14 @@ class Updates final : private kj::TaskSet::ErrorHandler {
   Task<Errno> removeAll(At at, kj::Array<BlockId> blocks);
   Task<Errno> makeRoom(At at, kj::Own<Payload> payload);
   Task<Errno> applyHere(kj::Own<Payload> payload, BlockVersion version);
+  struct EarlySend {
+    // A large update is forwarded while it is applied here: its first try, made in that epoch.
+    uint64_t epoch;
+    kj::Promise<Errno> sent;
+  };
+  kj::Maybe<EarlySend> sendEarly(Payload& payload, BlockVersion version, uint64_t baseEpoch);
   Task<void> finish(BlockId block, kj::Maybe<kj::Own<Payload>> payload, BlockVersion version,
-                    uint64_t baseEpoch, RequestId request);
+                    uint64_t baseEpoch, RequestId request, kj::Maybe<EarlySend> early);
   Task<Errno> sendOn(NodeId next, uint64_t epoch, kj::Maybe<kj::Own<Payload>> payload,
                      BlockId block, BlockVersion version, uint64_t baseEpoch);
   void viewChanged();
