@@ -80,6 +80,19 @@ def check_includes(path, text, problems):
             problems.append(f'{path}:{number}: {own} must not include {name}: dependencies point one way')
 
 
+def condition_of(line):
+    """What stands in the parentheses of an `if` or `switch` on this line."""
+    match = re.search(r'\b(?:if|switch)\s*\(', line)
+    if not match:
+        return ''
+    depth = 1
+    for at in range(match.end(), len(line)):
+        depth += {'(': 1, ')': -1}.get(line[at], 0)
+        if depth == 0:
+            return line[match.end():at]
+    return line[match.end():]
+
+
 def check_habits(path, text, problems):
     if 'TODO(now)' in text and not path.endswith('check-sources.py'):
         problems.append(f'{path}: TODO(now)')
@@ -87,7 +100,7 @@ def check_habits(path, text, problems):
         for number, line in enumerate(text.splitlines(), 1):
             if HOST_CALLS.search(line.split('//')[0]):
                 problems.append(f'{path}:{number}: asks the host; take it from Env')
-            if re.search(r'\b(if|switch)\s*\(.*co_await', line):
+            if 'co_await' in condition_of(line):
                 problems.append(f'{path}:{number}: co_await stands alone in its statement')
     if path.endswith('.h') and not text.startswith('#pragma once') and not text.startswith('/*') and \
             '#pragma once' not in text.split('\n\n')[0] and not path.endswith('raft_core.h'):
