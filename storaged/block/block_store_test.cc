@@ -178,7 +178,7 @@ TEST(BlockStore, SyncedBytesSurviveAPowerCutUnderLaterUnsyncedWrites) {
   // 'a' or 'b'; a unit that is a mixture makes the block doubtful; nothing is CORRUPT once it has been accepted, and what was not
   // touched is 'a'.
   int doubtful = 0, kept = 0, lost = 0;
-  for (uint64_t seed = 0; seed < 300; ++seed) {
+  for (uint64_t seed = 0; seed < 120; ++seed) {
     World w(seed);
     ASSERT_EQ(w.apply(kBlock, 1, 0, std::string(64 << 10, 'a')), Errno::OK);
     w.store->commit(kBlock, {1, 1});
@@ -228,7 +228,7 @@ TEST(BlockStore, RandomWorkSurvivesKillsAndPowerCuts) {
   // Method: a model of what was applied and what of it was synced. After a kill everything applied is there. After a power cut every
   // block that was not touched since the sync is as it was; a touched one has only bytes that some write since then, or the sync,
   // has put there (or is doubtful until accepted).
-  for (uint64_t seed = 1000; seed < 1080; ++seed) {
+  for (uint64_t seed = 1000; seed < 1040; ++seed) {
     World w(seed);
     std::map<uint64_t, std::string> now, synced;
     std::map<uint64_t, std::set<std::string>> since;  // states of a block after the sync
