@@ -27,7 +27,7 @@ struct Flags {
 kj::Maybe<int> parse(int argc, char** argv, Flags& f) {
   f.server.listen.clear();
   Settings s("dfs-nameserver", "Keeps the names of a DFS cluster, its sessions and its view.",
-             "/etc/dfs/nameserver.toml");
+             "/etc/dfs/name.toml");
   s.text(f.data, "data", "DIR", "Where it keeps everything");
   s.flag(f.server.create, "create", "Make a new cluster in DIR, which holds none");
   s.text(f.replicas, "replicas", "N|auto", "Copies of everything in a new cluster");

@@ -31,7 +31,7 @@ struct Options {
 kj::Maybe<int> readSettings(Options& o, int argc, char** argv) {
   dfs::Settings settings("dfs-storaged",
                          "Keeps the blocks of a DFS cluster on this machine's disk.",
-                         "/etc/dfs/storaged.toml");
+                         "/etc/dfs/store.toml");
   settings.text(o.data, "data", "DIR", "where blocks lie");
   settings.list(o.nameserver, "nameserver", "ADDR", "a name server: HOST:PORT or unix:/path");
   settings.list(o.listen, "listen", "ADDR",
