@@ -4,6 +4,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -12,6 +13,11 @@ namespace {
 
 constexpr uint64_t rotl(uint64_t x, int k) {
   return x << k | x >> (64 - k);
+}
+
+std::string memoryDirectory(const std::string& given) {
+  if (!given.empty()) return given;
+  return geteuid() == 0 ? "/run/dfs" : "/dev/shm/dfs-" + std::to_string(geteuid());
 }
 
 std::string makeDirectory(const std::string& directory) {
@@ -59,7 +65,8 @@ RealEnv::RealEnv(kj::AsyncIoContext& io, const RealEnvOptions& options)
     : clock_(io.provider->getTimer()),
       pool_(options.diskThreads, "dfs-disk"),
       network_(newRealNetwork(io)),
-      disk_(newRealDisk(pool_, makeDirectory(options.directory), options.memoryDirectory)),
+      disk_(newRealDisk(pool_, makeDirectory(options.directory),
+                        memoryDirectory(options.memoryDirectory))),
       env{clock_, random_, *network_, *disk_} {}
 
 RealEnv::~RealEnv() noexcept(false) {}

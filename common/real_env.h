@@ -14,8 +14,9 @@ namespace dfs {
 
 struct RealEnvOptions {
   std::string directory;  // the process's data directory; empty: it has no disk
-  std::string memoryDirectory =
-      "/run/dfs";  // on tmpfs: what survives the process and not the machine (Y8)
+  std::string memoryDirectory;
+  // On tmpfs: what survives the process and not the machine (Y8). Empty: /run/dfs, or without root a
+  // directory of the user's own in /dev/shm.
   uint32_t diskThreads = 8;
 };
 

@@ -135,7 +135,7 @@ Task<void> serveUntilEnd(kj::AsyncIoContext& io, kj::Timer& timer, Mount& mount)
 
 int serveMount(const Arguments& a, Report report) {
   auto io = kj::setupAsyncIo();
-  RealEnv real(io, {"", "/run/dfs", 1});
+  RealEnv real(io, {"", "", 1});
   auto failed = kj::runCatchingExceptions([&]() {
     Mount mount(io, real.env, a.mount);
     auto cancelled = endSignal(io.unixEventPort).then([](int) { return false; });

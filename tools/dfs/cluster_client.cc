@@ -26,7 +26,7 @@ kj::Array<kj::String> copyOf(const std::vector<std::string>& addresses) {
 struct ClusterClient::Impl {
   // Goes from the last to the first: connections before the loop.
   kj::AsyncIoContext io = kj::setupAsyncIo();
-  RealEnv real{io, {"", "/run/dfs", 1}};
+  RealEnv real{io, {"", "", 1}};
   kj::Own<Connection> nameServer;
   kj::Maybe<schema::Admin::Client> admin;
   std::map<NodeId, kj::Own<Connection>> stores;
