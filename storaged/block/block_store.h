@@ -91,9 +91,9 @@ class BlockStore {
   virtual void commit(BlockId block, BlockVersion at) = 0;
   // Marks it committed if it still stands at `at`. Durable with the next sync(), or never: then it
   // counts as uncommitted, which costs a comparison.
-  virtual void accept(BlockId block) = 0;
+  virtual kj::Promise<void> accept(BlockId block) = 0;
   // A doubtful block has been compared, or there is nobody to compare with: sums are made anew from
-  // what lies there.
+  // what lies there. The caller keeps the block's turn until it resolves; dropping it stops nothing.
   virtual kj::Promise<Outcome<BlockPiece>> read(BlockId block, uint32_t offset, uint32_t bytes) = 0;
   // NO_BLOCK, CORRUPT, IO. Shorter than asked at `length`.
   virtual kj::Promise<Errno> sync() = 0;

@@ -34,7 +34,7 @@ class DiskBlockStore final : public BlockStore, private kj::TaskSet::ErrorHandle
   void unreserve(BlockId block) override;
   kj::Promise<Errno> apply(BlockWrite write) override;
   void commit(BlockId block, BlockVersion at) override;
-  void accept(BlockId block) override;
+  kj::Promise<void> accept(BlockId block) override;
   kj::Promise<Outcome<BlockPiece>> read(BlockId block, uint32_t offset, uint32_t bytes) override;
   kj::Promise<Errno> sync() override;
   bool unsynced(BlockId block) override;

@@ -313,8 +313,11 @@ Task<Errno> DiskBlockStore::eraseNow(BlockId block) {
   co_return Errno::OK;
 }
 
-void DiskBlockStore::accept(BlockId block) {
-  if (!failed_) tasks_.add(acceptNow(block));
+kj::Promise<void> DiskBlockStore::accept(BlockId block) {
+  if (failed_) return kj::READY_NOW;
+  auto work = kj::Promise<void>(acceptNow(block)).fork();
+  tasks_.add(work.addBranch());
+  return work.addBranch();
 }
 
 Task<void> DiskBlockStore::acceptNow(BlockId block) {

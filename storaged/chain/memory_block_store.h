@@ -84,7 +84,10 @@ class MemoryBlockStore final : public BlockStore {
     auto it = disk_->blocks.find(block);
     if (it != disk_->blocks.end() && it->second.state.at == at) it->second.state.committed = true;
   }
-  void accept(BlockId block) override { disk_->blocks[block].state.doubtful = false; }
+  kj::Promise<void> accept(BlockId block) override {
+    disk_->blocks[block].state.doubtful = false;
+    return kj::READY_NOW;
+  }
   kj::Promise<Outcome<BlockPiece>> read(BlockId block, uint32_t offset, uint32_t bytes) override {
     return delay().then([this, block, offset, bytes]() -> Outcome<BlockPiece> {
       auto it = disk_->blocks.find(block);

@@ -278,7 +278,7 @@ Task<Errno> Resync::recoverBlock(BlockId block) {
     auto mended = co_await forward_.repair(block, kj::mv(others), stored.at, true);
     if (mended != Errno::OK) {
       KJ_LOG(WARNING, "a torn block is accepted as it lies: no other member has it whole", block);
-      store_.accept(block);
+      co_await store_.accept(block);
     }
   }
   KJ_IF_MAYBE(s, store_.find(block)) store_.commit(block, s->at);
