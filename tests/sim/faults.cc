@@ -15,11 +15,12 @@ enum FaultKind : uint8_t {
   kIsolateClient,
   kSlowDisk,
   kFullDisk,
+  kLoseAnswers,
   kFaultKinds
 };
 constexpr const char* kNames[] = {"kill-names", "power-names", "kill-store", "power-store",
                                   "kill-all",   "power-all",   "cut-link",   "kill-client",
-                                  "cut-client", "slow-disk",   "full-disk"};
+                                  "cut-client", "slow-disk",   "full-disk",  "lose-answers"};
 constexpr uint64_t kSettledNs = 30'000'000'000;
 
 }  // namespace
@@ -89,8 +90,12 @@ void Faults::heal() {
 }
 
 void Faults::one() {
-  auto kind = random_.below(kFaultKinds);
-  if (!on_[kind]) return;
+  std::vector<uint64_t> kinds;
+  for (uint64_t kind = 0; kind < kFaultKinds; ++kind) {
+    if (on_[kind]) kinds.push_back(kind);
+  }
+  if (kinds.empty() || random_.chance(40)) return;
+  auto kind = kinds[random_.below(kinds.size())];
   switch (kind) {
     case kKillNames:
     case kCutNamesPower: {
@@ -116,6 +121,8 @@ void Faults::one() {
       return slowDisk();
     case kFullDisk:
       return fullDisk();
+    case kLoseAnswers:
+      return loseAnswers();
   }
 }
 
@@ -187,6 +194,43 @@ void Faults::cutLink() {
     }
     cluster_.world.network.heal(from, to);
     if (both) cluster_.world.network.heal(to, from);
+  });
+}
+
+void Faults::loseAnswers() {
+  // What a server does for clients, or a store for another one, is done, and nobody hears of it: who
+  // asked gives the silent connection up and asks again, mostly a server that was killed meanwhile.
+  // Shorter than a session's period: nobody's session ends of it.
+  auto machines = cluster_.servers();
+  bool names = random_.chance(50);
+  auto store = static_cast<uint32_t>(random_.below(cluster_.stores()));
+  auto other = static_cast<uint32_t>(random_.below(cluster_.stores()));
+  bool chain = !names && other != store && random_.chance(30);
+  auto from = names ? machines[0] : cluster_.storeName(store);
+  std::vector<std::string> deaf;
+  if (chain) deaf.push_back(cluster_.storeName(other));
+  for (uint32_t i = 0; i < cluster_.clients() && !chain; ++i)
+    deaf.push_back(cluster_.clientName(i));
+  bool kill = random_.chance(70);
+  auto ms = chain ? random_.between(8000, 12'000) : random_.between(6000, 9000);
+  auto downMs = random_.between(0, 3000);
+  journal_.note("answers of " + from + (chain ? " to " + deaf[0] : std::string()) +
+                " are lost for " + std::to_string(ms) + (kill ? ", then it is killed" : ""));
+  auto troubled = [this, names, chain, store, other]() {
+    if (!names) noteStore(store);
+    if (chain) noteStore(other);
+  };
+  troubled();
+  for (auto& to : deaf) cluster_.world.network.cut(from, to);
+  later(ms, [this, from, deaf, names, store, kill, troubled, downMs]() {
+    troubled();
+    if (kill) names ? cluster_.killNames() : cluster_.killStore(store);
+    for (auto& to : deaf) cluster_.world.network.heal(from, to);
+    if (!kill) return;
+    later(downMs, [this, names, store, troubled]() {
+      troubled();
+      names ? cluster_.startNames() : cluster_.startStore(store);
+    });
   });
 }
 

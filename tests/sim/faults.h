@@ -32,6 +32,7 @@ class Faults {
   void killStore(bool powerToo);
   void killAll(bool powerToo);
   void cutLink();
+  void loseAnswers();
   void loseClient(bool killed);
   void slowDisk();
   void fullDisk();
