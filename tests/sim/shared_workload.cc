@@ -108,6 +108,7 @@ class SharedWorkload final : public Workload {
   kj::Promise<void> beforeClientLoss(uint32_t) override { return kj::READY_NOW; }
   void clientLossBegins(uint32_t client) override {
     ++lost_[client];
+    ++losses_;
     everLost_[client] = true;
     weaken(client);
   }
@@ -356,9 +357,7 @@ class SharedWorkload final : public Workload {
     }
   }
   uint64_t everLosses() {
-    uint64_t all = inFlightWeak_;
-    for (auto l : lost_) all += l;
-    return all;
+    return inFlightWeak_ + losses_;  // of any client, also of one that is back
   }
 
   // --- the append log ---
@@ -557,6 +556,7 @@ class SharedWorkload final : public Workload {
   std::vector<uint32_t> lost_;  // clients that may lose data now: how many times over
   std::vector<bool> everLost_;
   bool storesLost_ = false;
+  uint64_t losses_ = 0;
   uint64_t inFlightWeak_ = 0;
   uint32_t full_ = 0;
   uint64_t entries_ = 0;
