@@ -94,7 +94,7 @@ class FrameReader final : public capnp::MessageReader {
   ~FrameReader() noexcept(false) {
     if (buffer_.size() * sizeof(capnp::word) >= kSmallFrameBytes) pool_->give(kj::mv(buffer_));
   }
-  kj::ArrayPtr<const capnp::word> getSegment(uint id) override {
+  kj::ArrayPtr<const capnp::word> getSegment(unsigned id) override {
     return id < segments_.size() ? segments_[id] : kj::ArrayPtr<const capnp::word>();
   }
 
