@@ -49,6 +49,7 @@ class Cluster {
   struct Store {
     std::map<uint64_t, std::vector<kj::byte>> blocks, synced;
     uint64_t since = 0;
+    uint64_t servedFrom = 1;  // begins anew with since, as the view's does
     uint64_t reads = 0;
   };
   struct Session {
@@ -403,7 +404,7 @@ class StoreServer final : public schema::StorageDaemon::Server {
       memcpy(bytes.data() + update.getOffset(), data.begin(), data.size());
       list[n].setNode(n + 1);
       list[n].setSince(c_.stores[n].since);
-      list[n].setServedFrom(1);
+      list[n].setServedFrom(c_.stores[n].servedFrom);
     }
     return kj::READY_NOW;
   }
@@ -413,7 +414,7 @@ class StoreServer final : public schema::StorageDaemon::Server {
     x.getResults().setSince(store.since);
     auto count = x.getParams().getChains().size();
     auto from = x.getResults().initServedFrom(count);
-    for (uint32_t i = 0; i < count; ++i) from.set(i, 1);
+    for (uint32_t i = 0; i < count; ++i) from.set(i, store.servedFrom);
     return kj::READY_NOW;
   }
 
@@ -483,6 +484,7 @@ inline void Cluster::endSession(uint64_t id) {
 inline void Cluster::powerCut(size_t store) {
   stores[store].blocks = stores[store].synced;
   stores[store].since += 1000;
+  stores[store].servedFrom = 1000;
 }
 
 inline kj::Promise<void> Cluster::others(uint64_t ino, uint64_t session) {
