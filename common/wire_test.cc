@@ -88,7 +88,7 @@ struct Frames {
     if (largestRead != nullptr) *largestRead = side.largestRead;
     if (error != nullptr) return Result::REFUSED;
     KJ_IF_MAYBE(m, message) {
-      for (uint i = 0; i < segments.size(); ++i) {
+      for (unsigned i = 0; i < segments.size(); ++i) {
         auto got = (*m)->getSegment(i).asBytes();
         EXPECT_EQ(got.size(), segments[i].asBytes().size());
         EXPECT_TRUE(got == segments[i].asBytes());
@@ -237,7 +237,7 @@ struct World {
   }
   uint64_t resolve(size_t bytes) {
     auto request = admin.resolveRequest();
-    memset(request.initPath(uint(bytes)).begin(), 'p', bytes);
+    memset(request.initPath(unsigned(bytes)).begin(), 'p', bytes);
     auto answer = request.send().wait(sim.scope);
     return answer.getAttr().getSize();
   }

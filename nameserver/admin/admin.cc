@@ -113,16 +113,16 @@ Task<void> Admin::rows(Ctx<schema::Admin::RowsParams, schema::Admin::RowsResults
   results.setErr(rows.err());
   if (!rows.ok()) co_return;
   results.setAtEnd(rows->size() < max);
-  auto list = results.initRows(static_cast<uint>(rows->size()));
-  for (uint i = 0; i < list.size(); ++i) toWire((*rows)[i], list[i]);
+  auto list = results.initRows(static_cast<unsigned>(rows->size()));
+  for (unsigned i = 0; i < list.size(); ++i) toWire((*rows)[i], list[i]);
 }
 
 Task<void> Admin::check(Ctx<schema::Admin::CheckParams, schema::Admin::CheckResults> context) {
   co_await replicator_.confirm();
   auto step = dfs::check(kv_, context.getParams().getCursor());
   auto results = context.getResults();
-  auto problems = results.initProblems(static_cast<uint>(step.problems.size()));
-  for (uint i = 0; i < problems.size(); ++i) {
+  auto problems = results.initProblems(static_cast<unsigned>(step.problems.size()));
+  for (unsigned i = 0; i < problems.size(); ++i) {
     problems[i].setText(step.problems[i].text.c_str());
     problems[i].setSeverity(step.problems[i].severity);
   }
@@ -153,8 +153,8 @@ Task<void> Admin::namedBlocks(
   }
   auto results = context.getResults();
   results.setAtEnd(all.size() < max);
-  auto list = results.initBlocks(static_cast<uint>(all.size()));
-  for (uint i = 0; i < list.size(); ++i) {
+  auto list = results.initBlocks(static_cast<unsigned>(all.size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
     list[i].setBlock(all[i].block.value);
     list[i].setIno(all[i].ino.value);
     list[i].setIndex(all[i].index);
@@ -169,9 +169,9 @@ Task<void> Admin::paths(Ctx<schema::Admin::PathsParams, schema::Admin::PathsResu
   auto paths = queries_.paths(InodeId(context.getParams().getIno()));
   results.setErr(paths.err());
   if (!paths.ok()) co_return;
-  auto count = static_cast<uint>(std::min<size_t>(paths->size(), 256));  // a frame has a bound
+  auto count = static_cast<unsigned>(std::min<size_t>(paths->size(), 256));  // a frame has a bound
   auto list = results.initPaths(count);
-  for (uint i = 0; i < count; ++i) list.set(i, bytesOf((*paths)[i]));
+  for (unsigned i = 0; i < count; ++i) list.set(i, bytesOf((*paths)[i]));
 }
 
 Task<void> Admin::settle(Ctx<schema::Admin::SettleParams, schema::Admin::SettleResults> context) {

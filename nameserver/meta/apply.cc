@@ -55,7 +55,8 @@ Errno dispatch(Context& c, schema::Command::Reader command, Answer& out) {
     case Do::DELETE_ORPHANS:
       return applyDeleteOrphans(c, what.getDeleteOrphans(), out);
   }
-  KJ_FAIL_REQUIRE("the log holds a command that this version does not know", (uint)what.which());
+  KJ_FAIL_REQUIRE("the log holds a command that this version does not know",
+                  (unsigned)what.which());
 }
 
 Answer execute(Store& store, schema::Command::Reader command) {

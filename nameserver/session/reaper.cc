@@ -56,8 +56,8 @@ Task<bool> Sessions::reapSome() {
   if (freed.empty()) co_return !atEnd;
   auto command = stamper_.own();
   auto list = command->getRoot<schema::Command>().getDo().initReap().initInos(
-      static_cast<uint>(freed.size()));
-  for (uint i = 0; i < list.size(); ++i) list.set(i, freed[i].value);
+      static_cast<unsigned>(freed.size()));
+  for (unsigned i = 0; i < list.size(); ++i) list.set(i, freed[i].value);
   kj::Maybe<kj::Exception> failure;
   kj::Promise<void> reaped = proposeOwn(kj::mv(command), "reap");
   auto caught = reaped.catch_([&failure](kj::Exception&& e) { failure = kj::mv(e); });
@@ -93,8 +93,8 @@ Task<bool> Sessions::askOne(SessionId id, std::vector<InodeId> inos, std::set<In
   bool tired = again != silentCallbacks_.end() && now() < again->second;
   if (live->ending || live->callback == nullptr || tired) co_return false;
   auto request = KJ_ASSERT_NONNULL(live->callback).stillUsedRequest();
-  auto list = request.initInos(static_cast<uint>(inos.size()));
-  for (uint i = 0; i < list.size(); ++i) list.set(i, inos[i].value);
+  auto list = request.initInos(static_cast<unsigned>(inos.size()));
+  for (unsigned i = 0; i < list.size(); ++i) list.set(i, inos[i].value);
   kj::Maybe<std::set<InodeId>> used;
   kj::Promise<void> sent = request.send().then([&used](auto&& answer) {
     std::set<InodeId> set;

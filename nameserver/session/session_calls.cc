@@ -13,8 +13,8 @@ constexpr uint64_t kInodesMax = uint64_t(1) << 40;
 constexpr uint32_t kTriesMax = 64;  // of a question whose answer changes while it waits
 
 template <typename Results> void putRows(const std::vector<RowInfo>& rows, Results results) {
-  auto list = results.initRows(static_cast<uint>(rows.size()));
-  for (uint i = 0; i < rows.size(); ++i) toWire(rows[i], list[i]);
+  auto list = results.initRows(static_cast<unsigned>(rows.size()));
+  for (unsigned i = 0; i < rows.size(); ++i) toWire(rows[i], list[i]);
 }
 
 }  // namespace
@@ -113,8 +113,8 @@ Task<void> Sessions::readdir(
   if (!entries.ok() || !directory.ok()) co_return;
   results.setAtEnd(entries->size() < max);
   results.setParent(directory->parent.value);
-  auto list = results.initEntries(static_cast<uint>(entries->size()));
-  for (uint i = 0; i < list.size(); ++i) {
+  auto list = results.initEntries(static_cast<unsigned>(entries->size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
     auto& entry = (*entries)[i];
     list[i].setName(Bytes(reinterpret_cast<const kj::byte*>(entry.name.data()), entry.name.size()));
     list[i].setIno(entry.ino.value);
@@ -260,8 +260,8 @@ Task<void> Sessions::allot(
   auto allotment = command->getRoot<schema::Command>().getDo().initAllot();
   allotment.setSession(caller.session.value);
   allotment.setInodes(params.getInodes());
-  auto list = allotment.initBlocks(static_cast<uint>(wanted.size()));
-  for (uint i = 0; i < list.size(); ++i) {
+  auto list = allotment.initBlocks(static_cast<unsigned>(wanted.size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
     list[i].setChain(static_cast<uint32_t>(wanted[i].first.value));
     list[i].setCount(wanted[i].second);
   }

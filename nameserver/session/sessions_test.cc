@@ -111,8 +111,8 @@ struct Client {
       for (auto ino : context.getParams().getInos()) {
         if (seen_.uses.count(ino) != 0) used.push_back(ino);
       }
-      auto list = context.getResults().initUsed(static_cast<uint>(used.size()));
-      for (uint i = 0; i < list.size(); ++i) list.set(i, used[i]);
+      auto list = context.getResults().initUsed(static_cast<unsigned>(used.size()));
+      for (unsigned i = 0; i < list.size(); ++i) list.set(i, used[i]);
       return kj::READY_NOW;
     }
 
@@ -168,8 +168,8 @@ struct World {
   }
   void claim(Client& c, std::vector<std::pair<uint64_t, uint64_t>> leases) {
     auto request = c.s().claimRequest();
-    auto list = request.initLeases(static_cast<uint>(leases.size()));
-    for (uint i = 0; i < list.size(); ++i) {
+    auto list = request.initLeases(static_cast<unsigned>(leases.size()));
+    for (unsigned i = 0; i < list.size(); ++i) {
       list[i].setIno(leases[i].first);
       list[i].setSequence(leases[i].second);
       list[i].setLease(schema::Lease::EXCLUSIVE);

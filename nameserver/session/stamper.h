@@ -20,7 +20,7 @@ class Stamper {
 
   CommandMessage stamp(schema::Command::Reader command) {
     auto message = kj::heap<capnp::MallocMessageBuilder>(
-        static_cast<uint>(command.totalSize().wordCount + 64));
+        static_cast<unsigned>(command.totalSize().wordCount + 64));
     message->setRoot(command);
     auto root = message->getRoot<schema::Command>();
     toWire(now(), root.initTime());

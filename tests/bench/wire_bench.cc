@@ -63,7 +63,7 @@ struct Load {
   kj::Promise<void> run() {
     if (std::chrono::steady_clock::now() >= end) return kj::READY_NOW;
     auto request = admin.resolveRequest(capnp::MessageSize{bytes / 8 + 64, 1});
-    memset(request.initPath(uint(bytes)).begin(), 1, bytes);
+    memset(request.initPath(unsigned(bytes)).begin(), 1, bytes);
     return request.send().then([this](auto&& answer) {
       KJ_ASSERT(answer.getAttr().getSize() == bytes);
       ++calls;
