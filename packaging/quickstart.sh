@@ -20,7 +20,9 @@ fi
 mountpoint=$(realpath -m "$mountpoint")
 data=$(realpath -m "$data")
 source=$(cd "$(dirname "$0")/.." && pwd)
-say() { printf '\n== %s\n' "$*"; }
+step=starting
+say() { step=$*; printf '\n== %s\n' "$*"; }
+trap 'echo "$0: stopped: \"$step\" failed (its own message is above)" >&2' ERR
 
 say "installing what DFS needs"
 "$source/packaging/install-deps.sh"
@@ -36,8 +38,7 @@ cmake --install "$build" > /dev/null
 
 say "mounting"
 mkdir -p "$mountpoint" 2>/dev/null || true
-if mountpoint -q "$mountpoint" && [ "$(stat -f -c %T "$mountpoint" 2>/dev/null)" = fuseblk ] ||
-   findmnt -n -t fuse.dfs "$mountpoint" > /dev/null 2>&1 && stat "$mountpoint" > /dev/null 2>&1; then
+if findmnt -n -t fuse.dfs --mountpoint "$mountpoint" > /dev/null 2>&1 && stat "$mountpoint" > /dev/null 2>&1; then
   echo "$mountpoint is mounted already"
 else
   [ -e /dev/fuse ] || modprobe fuse || true
