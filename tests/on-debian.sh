@@ -31,8 +31,8 @@ cleanup() {
 }
 trap cleanup EXIT
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
-mountpoint -q "$root/dev" || mount --rbind /dev "$root/dev"
-mountpoint -q "$root/sys" || mount --rbind /sys "$root/sys"
+mountpoint -q "$root/dev" || { mount --rbind /dev "$root/dev"; mount --make-rslave "$root/dev"; }
+mountpoint -q "$root/sys" || { mount --rbind /sys "$root/sys"; mount --make-rslave "$root/sys"; }
 
 rm -rf "$root/src/dfs"
 mkdir -p "$root/src"
