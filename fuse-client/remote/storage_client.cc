@@ -375,9 +375,9 @@ Task<Outcome<SyncStamps>> StorageClient::syncLoop(std::vector<ChainId> chains) {
     auto answers = kj::heap<Answers>();
     auto promises = kj::heapArrayBuilder<kj::Promise<void>>(perNode.size());
     for (auto& [node, list] : perNode) {
-      promises.add(syncNode(node, list).then([&to = *answers, of = node, list = list](SyncOne one) {
+      promises.add(syncNode(node, list).then([&to = *answers, of = node, held = list](SyncOne one) {
         if (one.err != Errno::OK) return;
-        for (auto& [chain, epoch] : list) {
+        for (auto& [chain, epoch] : held) {
           auto from = one.servedFrom.find(chain);
           if (from != one.servedFrom.end()) {
             to.stamps[chain].push_back({of, one.since, from->second});
