@@ -80,7 +80,7 @@ case $what in
   all)
     check "build asan" build asan
     unit_tests asan
-    simulator asan 20
+    simulator asan 8
     check "build release" build release
     simulator release "${SEEDS:-300}"
     cluster_tests
