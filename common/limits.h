@@ -60,8 +60,13 @@ inline constexpr size_t kForwardEarlyBytes = 64u << 10;  // updates of so much a
 inline constexpr size_t kAdmissionBytesMax = 256u << 20;  // client writes held by one daemon
 inline constexpr uint32_t kAdmissionWaitersMax = 4096;
 
+inline constexpr uint64_t kEarlyBytesMax = 8u << 20;  // a mount's writes that are answered before they are done
+inline constexpr uint32_t kEarlyWritesMax = 256;
+inline constexpr uint64_t kRoomyForMs = 2'000;  // how long a client goes by a daemon's word that it has room
+
 inline constexpr uint64_t kRoomyBytes = uint64_t(4) << 30;
-// Free above the reserve: writes need no step of their own to reserve space (C8).
+// Free above the reserve: writes need no step of their own to reserve space (C8), and clients may answer
+// them early.
 static_assert(kRoomyBytes >= 4 * kAdmissionBytesMax);
 inline constexpr uint32_t kResyncChainsAtOnce = 4;
 inline constexpr uint32_t kResyncBlocksAtOnce = 4;  // of one chain, each with one piece in flight

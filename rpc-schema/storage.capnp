@@ -39,9 +39,10 @@ interface StorageDaemon {
   # caller's row says whether zeros are right (R1). sums as in Update, of what is sent. CORRUPT: this
   # copy is bad, ask another; NO_BLOCK (C9).
 
-  write @1 (at :At, update :Update) -> (err :T.Errno, version :UInt64, stamps :List(Stamp));
+  write @1 (at :At, update :Update) -> (err :T.Errno, version :UInt64, stamps :List(Stamp), roomy :Bool);
   # To the head of the chain; REFUSED elsewhere never happens: WRONG_EPOCH. Answered when every
-  # serving member has it in memory (Y2). NO_SPACE: nothing was done.
+  # serving member has it in memory (Y2). NO_SPACE: nothing was done. roomy: every member has so much
+  # free that a client may tell its programs of a success before it has the answer.
 
   sync @2 (at :At, chains :List(ChainAt)) -> (err :T.Errno, since :UInt64, servedFrom :List(UInt64));
   # To each serving member: all that was applied here before is on the disk. At.epoch is unused;

@@ -314,6 +314,7 @@ Task<Outcome<WriteStamp>> StorageClient::writeLoop(BlockId block, uint32_t offse
               {NodeId(member.getNode()), member.getSince(), member.getServedFrom()});
         }
         std::sort(stamp.members.begin(), stamp.members.end());
+        noteRoom(stamp, answer.getRoomy());
         co_return kj::mv(stamp);
       }
       case Errno::WRONG_EPOCH:
@@ -325,6 +326,7 @@ Task<Outcome<WriteStamp>> StorageClient::writeLoop(BlockId block, uint32_t offse
         co_await backoff.wait();
         break;
       case Errno::NO_SPACE:
+        for (auto& member : chain->members) roomyUntilMs_[member.node] = 0;
         co_return Errno::NO_SPACE;
       default:
         // A disk that fails takes its daemon out of the chain; the next view says so.
@@ -333,6 +335,32 @@ Task<Outcome<WriteStamp>> StorageClient::writeLoop(BlockId block, uint32_t offse
         co_await backoff.wait().exclusiveJoin(names_.viewAfter(viewSeen));
     }
   }
+}
+
+void StorageClient::noteRoom(const WriteStamp& stamp, bool roomy) {
+  for (auto& member : stamp.members) {
+    roomyUntilMs_[member.node] = roomy ? env_.clock.bootMs() + kRoomyForMs : 0;
+  }
+}
+
+bool StorageClient::roomy(ChainId id) {
+  auto chain = names_.view().chain(id);
+  if (chain == nullptr || chain->servingCount() == 0) return false;
+  for (auto& member : chain->members) {
+    auto said = roomyUntilMs_.find(member.node);
+    bool plenty = said != roomyUntilMs_.end() && said->second > env_.clock.bootMs();
+    if (member.state == MemberState::SERVING && !plenty) return false;
+  }
+  return true;
+}
+
+bool StorageClient::roomyAnywhere() {
+  bool any = false;
+  for (auto& [node, until] : roomyUntilMs_) {
+    if (until == 0) return false;
+    any = any || until > env_.clock.bootMs();
+  }
+  return any;
 }
 
 // --- syncing ---

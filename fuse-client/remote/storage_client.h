@@ -59,6 +59,11 @@ class StorageClient final : private kj::TaskSet::ErrorHandler {
   kj::Promise<Outcome<SyncStamps>> sync(std::vector<ChainId> chains);
   // All that was answered on these chains before this call is on every serving member's disk.
 
+  bool roomy(ChainId chain);
+  bool roomyAnywhere();
+  // All members of the chain, or some daemons and none that denied it, have said in the last kRoomyForMs
+  // that they have plenty of room: a write need not be expected to fail.
+
   std::string waitsFor() const;
   // "chain 12", or empty: for G5 and `dfs why`.
 
@@ -85,6 +90,7 @@ class StorageClient final : private kj::TaskSet::ErrorHandler {
   void fillAt(schema::At::Builder at, uint64_t epoch);
   Task<void> recover(Errno err, uint64_t viewSeen);
   // After WRONG_EPOCH or NOT_LIVE: until there is a reason to try again.
+  void noteRoom(const WriteStamp& stamp, bool roomy);
   void taskFailed(kj::Exception&& exception) override;
 
   Env& env_;
@@ -95,6 +101,7 @@ class StorageClient final : private kj::TaskSet::ErrorHandler {
   std::set<uint64_t> unanswered_;
   Signal windowMoved_;
   std::multiset<ChainId> waiting_;
+  std::map<NodeId, uint64_t> roomyUntilMs_;  // 0: it has said the opposite
   kj::TaskSet tasks_;
 };
 

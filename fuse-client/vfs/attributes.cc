@@ -23,7 +23,7 @@ Task<Outcome<Attr>> Client::getattrOnce(InodeId ino) {
 
 Task<Outcome<Attr>> Client::getattrNow(InodeId ino) {
   auto found = files_.find(ino);
-  if (found != files_.end()) co_await requestsAnswered(kj::addRef(*found->second), true);  // V1
+  if (found != files_.end()) co_await requestsDone(kj::addRef(*found->second), Which::WRITES);  // V1
   for (;;) {
     while (endDrops_ > 0) co_await endDropped_.next();  // S3
     auto asked = leasesDropped_;
@@ -47,6 +47,7 @@ Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version, uint64_t ask
   if (attr.kind != schema::Kind::FILE || found == files_.end()) co_return kj::mv(attr);
   auto file = kj::addRef(*found->second);
   auto sequence = file->sequence;
+  co_await requestsDone(kj::addRef(*file), Which::EARLY);  // size and times are not known before
   // Held when it was asked and not any more: the answer may be older than our own publish.
   if (!file->held() && file->droppedAt > asked) co_return Errno::STALE;
   if (file->blockBytes == 0) file->blockBytes = attr.blockBytes;

@@ -53,7 +53,7 @@ std::string Client::describe() {
   uint64_t dirty = 0;
   std::string recalled;
   for (auto& [ino, file] : files_) {
-    if (file->dirty()) ++dirty;
+    if (file->dirty() || !file->requests.empty()) ++dirty;
     if (file->recalled) recalled += (recalled.empty() ? "" : ",") + std::to_string(ino.value);
   }
   return "{\"name\":" + names_.describe() + ",\"waitsFor\":\"" + storage_.waitsFor() +
@@ -118,8 +118,15 @@ kj::Promise<Errno> Client::release(FileHandle handle) {
 }
 
 kj::Promise<Errno> Client::flush(FileHandle handle) {
-  KJ_IF_MAYBE(h, findHandle(handle)) return std::exchange(h->error, Errno::OK);
-  return Errno::INVAL;
+  return soft(kj::Promise<Errno>(flushNow(handle)));
+}
+
+Task<Errno> Client::flushNow(FileHandle handle) {
+  KJ_IF_MAYBE(open, findHandle(handle)) {
+    co_await requestsDone(kj::addRef(*open->file), Which::EARLY);
+  }
+  KJ_IF_MAYBE(h, findHandle(handle)) co_return std::exchange(h->error, Errno::OK);
+  co_return Errno::INVAL;
 }
 
 void Client::fillCredentials(schema::Command::Builder command, const Caller& caller) {

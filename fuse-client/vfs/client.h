@@ -14,6 +14,7 @@
 #include "fuse-client/vfs/file_state.h"
 #include "fuse-client/vfs/inode_map.h"
 #include "fuse-client/vfs/vfs.h"
+#include "fuse-client/vfs/write_window.h"
 
 namespace dfs {
 
@@ -70,7 +71,8 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
     Errno error = Errno::OK;  // sticky, until this descriptor has been told
   };
   class Counted;  // a lookup that is taken back unless the caller gets it
-  class Request;  // an unanswered READ or WRITE
+  class Request;  // a READ or WRITE that is not done
+  class Reply;    // what a writer is told, once
   using Fill = kj::Function<void(schema::Command::Builder)>;
 
   // --- NameEvents
@@ -102,6 +104,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   kj::Own<File> fileOf(InodeId ino);  // made if need be
   kj::Maybe<Handle&> findHandle(FileHandle handle);
   Opened newHandle(kj::Own<File> file, int flags);
+  Task<Errno> flushNow(FileHandle handle);
   uint64_t nowMs() { return env_.clock.bootMs(); }
   static void fillCredentials(schema::Command::Builder command, const Caller& caller);
   static Attr attrOf(schema::Attr::Reader r);
@@ -158,8 +161,20 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   Task<void> sendRows(kj::Own<File> file, kj::Own<RowsBatch> batch);
 
   // --- file_write.cc
-  Task<Outcome<uint32_t>> writeNow(kj::Own<File> file, uint64_t offset, kj::Array<kj::byte> data,
-                                   bool append, bool fromWriteback, bool killSetId, bool durable);
+  struct Writing {
+    kj::Own<File> file;
+    uint64_t offset;
+    kj::Array<kj::byte> data;
+    bool append, fromWriteback, killSetId;
+    bool durable;   // before it is answered
+    bool mayEarly;  // be answered before it is done
+  };
+  Task<void> runWrite(kj::Own<Writing> writing, kj::Own<Reply> reply);
+  Task<Outcome<uint32_t>> writeNow(Writing& writing, Request& request, Reply& reply);
+  Task<Outcome<uint32_t>> writePieces(kj::Own<File> file, uint64_t offset,
+                                      kj::ArrayPtr<const kj::byte> bytes, const LeaseUse& use);
+  Task<Errno> killSetId(kj::Own<File> file, const LeaseUse& use);
+  bool roomFor(const File& file, uint64_t offset, uint64_t bytes);
   Task<Errno> writeBlock(kj::Own<File> file, uint64_t index, uint32_t from,
                          kj::ArrayPtr<const kj::byte> data);
   Task<Errno> copyShared(kj::Own<File> file, FileRow old, BlockId to);
@@ -170,15 +185,20 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   kj::Promise<Errno> publish(kj::Own<File> file);
   // All that was answered before it is synced and published (Y1, Y4). Does nothing without the
   // lease.
+  Task<Errno> publishAnswered(kj::Own<File> file);
   Task<Errno> publishNow(kj::Own<File> file, bool lock);
   Task<Errno> syncStamps(kj::Own<File> file);
   Task<Errno> publishRows(kj::Own<File> file);
-  void loseData(File& file, kj::StringPtr why);
+  void loseData(File& file, kj::StringPtr why, Errno err = Errno::IO);
   Task<Errno> fsyncNow(InodeId ino);
   Task<Errno> syncAllNow();
 
   // --- pages.cc
-  Task<void> requestsAnswered(kj::Own<File> file, bool writesOnly);
+  bool hasEarly(InodeId ino);
+  enum class Which { WRITES, EARLY };
+  Task<void> requestsDone(kj::Own<File> file, Which which, uint64_t from = 0,
+                          uint64_t end = ~uint64_t(0));
+  // Those of that range that are not done now; EARLY: and answered.
   kj::Promise<void> dropPages(File& file);
   void dropRange(File& file, uint64_t from, uint64_t end);
   Task<void> dropNow(kj::Own<File> file, std::vector<std::pair<uint64_t, uint64_t>> ranges,
@@ -205,6 +225,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
 
   NameClient names_;
   StorageClient storage_;
+  WriteWindow window_;
   Ranges ranges_;
   kj::TaskSet tasks_;  // goes first: it works with all of the above
 };
@@ -231,11 +252,30 @@ class Client::Request {
   Request(Client& client, kj::Own<File> file, uint64_t offset, uint64_t bytes, bool write);
   ~Request() noexcept(false);
   KJ_DISALLOW_COPY(Request);
+  void answeredEarly() { file_->requests.at(id_).early = true; }
 
  private:
   Client& client_;
   kj::Own<File> file_;
   uint64_t id_;
+};
+
+class Client::Reply : public kj::Refcounted {
+ public:
+  explicit Reply(kj::Own<kj::PromiseFulfiller<Outcome<uint32_t>>> to) : to_(kj::mv(to)) {}
+  bool given() const { return given_; }
+  void give(Outcome<uint32_t>&& result) {
+    given_ = true;
+    to_->fulfill(kj::mv(result));
+  }
+  void fail(kj::Exception&& e) {
+    given_ = true;
+    to_->reject(kj::mv(e));
+  }
+
+ private:
+  kj::Own<kj::PromiseFulfiller<Outcome<uint32_t>>> to_;
+  bool given_ = false;
 };
 
 }  // namespace dfs

@@ -186,6 +186,126 @@ TEST(Client, AFullChainIsPassedByAndFullOnesAreNoSpace) {
   EXPECT_EQ(w.world.wait(w.a.vfs->getattr(made.attr.ino))->size, size);
 }
 
+struct EarlyWorld : World {
+  // A file of one byte, written so that the client knows of the room; then writes are held up.
+  EarlyWorld() {
+    cluster.roomy = true;
+    made = a.create("f");
+    EXPECT_EQ(a.write(made.opened.handle, 0, "0"), Errno::OK);
+    cluster.holdWrites = true;
+  }
+  void go() {
+    cluster.holdWrites = false;
+    cluster.writesGo.wake();
+  }
+  template <typename T> bool waits(kj::Promise<T>& promise) {
+    world.pass(500);
+    return !promise.poll(world.scope);
+  }
+  FileHandle handle() { return made.opened.handle; }
+  Vfs::Created made;
+};
+
+TEST(Client, WhereThereIsRoomAWriterDoesNotWaitForTheChainAndItsReaderDoes) {
+  EarlyWorld w;
+  EXPECT_EQ(w.a.write(w.handle(), 0, "new"), Errno::OK);
+  auto read = w.a.vfs->read(w.handle(), 0, 10);
+  EXPECT_TRUE(w.waits(read));
+  w.go();
+  auto got = w.world.wait(kj::mv(read));
+  ASSERT_EQ(got.err(), Errno::OK);
+  EXPECT_EQ(std::string(reinterpret_cast<char*>(got->begin()), got->size()), "new");
+}
+
+TEST(Client, NothingThatTellsOfAnAnsweredWriteIsAnsweredBeforeItIsDone) {
+  EarlyWorld w;
+  Mount b(w.world, "b");
+  auto other = b.open("f");
+  EXPECT_EQ(w.a.write(w.handle(), 0, "new"), Errno::OK);
+  auto stat = w.a.vfs->getattr(w.made.attr.ino);
+  auto looked = w.a.vfs->lookup(kRootInode, "f");
+  auto flush = w.a.vfs->flush(w.handle());
+  auto sync = w.a.vfs->fsync(w.made.attr.ino, false);
+  auto rename = w.a.vfs->rename(kRootInode, "f", kRootInode, "g", 0, {});
+  auto read = b.vfs->read(other, 0, 10);
+  SetAttr cut;
+  cut.size = true;
+  cut.to.size = 2;
+  EXPECT_TRUE(w.waits(looked));
+  EXPECT_TRUE(w.waits(stat) && w.waits(flush) && w.waits(sync) && w.waits(rename));
+  EXPECT_TRUE(w.waits(read));
+  auto truncate = w.a.vfs->setattr(w.made.attr.ino, cut, w.handle(), {});
+  EXPECT_TRUE(w.waits(truncate));
+  w.go();
+  EXPECT_EQ(w.world.wait(kj::mv(stat))->size, 3u);
+  EXPECT_EQ(w.world.wait(kj::mv(looked))->size, 3u);
+  EXPECT_EQ(w.world.wait(kj::mv(flush)), Errno::OK);
+  EXPECT_EQ(w.world.wait(kj::mv(sync)), Errno::OK);
+  EXPECT_EQ(w.world.wait(kj::mv(rename)), Errno::OK);
+  EXPECT_EQ(w.world.wait(kj::mv(truncate))->size, 2u);
+  EXPECT_EQ(*w.a.read(w.handle(), 0, 10), "ne");
+  EXPECT_EQ(w.world.wait(kj::mv(read)).err(), Errno::OK);
+}
+
+TEST(Client, AnAnsweredWriteThatFailsIsToldWithItsErrnoByFlushAndFsync) {
+  EarlyWorld w;
+  EXPECT_EQ(w.a.write(w.handle(), 0, "new"), Errno::OK);
+  auto second = w.a.open("f");
+  w.cluster.full = {1, 2};
+  auto flush = w.a.vfs->flush(w.handle());
+  w.go();
+  EXPECT_EQ(w.world.wait(kj::mv(flush)), Errno::NO_SPACE);
+  EXPECT_EQ(w.world.wait(w.a.vfs->fsync(w.made.attr.ino, false)), Errno::NO_SPACE);
+  EXPECT_EQ(w.world.wait(w.a.vfs->flush(second)), Errno::NO_SPACE);
+  EXPECT_EQ(w.world.wait(w.a.vfs->getattr(w.made.attr.ino))->size, 1u);
+  EXPECT_EQ(*w.a.read(w.handle(), 0, 10), "0");
+  // It is known now that there is no room: the next writer waits to hear it.
+  EXPECT_EQ(w.a.write(w.handle(), 0, "new"), Errno::NO_SPACE);
+}
+
+TEST(Client, OnlySoMuchIsAnsweredEarly) {
+  EarlyWorld w;
+  for (uint64_t i = 0; i < kEarlyBytesMax >> 20; ++i) {
+    EXPECT_EQ(w.a.write(w.handle(), i << 20, std::string(1 << 20, 'x')), Errno::OK);
+  }
+  auto more = w.a.writing(w.handle(), kEarlyBytesMax, "y");
+  EXPECT_TRUE(w.waits(more));
+  w.go();
+  EXPECT_EQ(w.world.wait(kj::mv(more)).err(), Errno::OK);
+  EXPECT_EQ(w.world.wait(w.a.vfs->getattr(w.made.attr.ino))->size, kEarlyBytesMax + 1);
+}
+
+TEST(Client, WithoutPlentyOfRoomOrForSyncedWritesTheWriterWaits) {
+  EarlyWorld w;
+  auto synced = w.world.wait(w.a.vfs->open(w.made.attr.ino, O_RDWR | O_DSYNC, {}));
+  auto one = w.a.writing(synced->handle, 0, "x");
+  EXPECT_TRUE(w.waits(one));
+  w.world.pass(kRoomyForMs);  // the daemons' word is too old
+  auto two = w.a.writing(w.handle(), 4096, "y");
+  EXPECT_TRUE(w.waits(two));
+  w.cluster.roomy = false;
+  w.go();
+  EXPECT_EQ(w.world.wait(kj::mv(one)).err(), Errno::OK);
+  EXPECT_EQ(w.world.wait(kj::mv(two)).err(), Errno::OK);
+  w.cluster.holdWrites = true;
+  auto three = w.a.writing(w.handle(), 0, "z");
+  EXPECT_TRUE(w.waits(three));
+  w.go();
+  EXPECT_EQ(w.world.wait(kj::mv(three)).err(), Errno::OK);
+}
+
+TEST(Client, PagesThatAWriteLeftGoWithTheLease) {
+  // V6: the times may say that nothing has changed.
+  World w;
+  auto made = w.a.create("f");
+  EXPECT_EQ(w.a.write(made.opened.handle, 0, std::string(4096, 'a')), Errno::OK);
+  auto before = w.a.kernel.drops;
+  Mount b(w.world, "b");
+  EXPECT_EQ(b.write(b.open("f"), 0, std::string(4096, 'b')), Errno::OK);
+  w.world.pass(500);
+  EXPECT_GT(w.a.kernel.drops, before);
+}
+
 TEST(Client, AMissingBlockIsAskedForAgainBeforeItIsAnError) {
   // C9: the file was rewritten by somebody between rows and read.
   World w;
@@ -226,9 +346,9 @@ TEST(Client, NoAttributesBeforePagesOfAnotherVersionAreGone) {
   EXPECT_EQ(w.world.wait(kj::mv(asked)).err(), Errno::OK);
 }
 
-TEST(Client, RandomWritesAndTruncationsMatchAnArrayOfBytes) {
-  // Holes, ends and clearing, over small blocks; read by the writer and by another mount.
+void randomWritesMatchAnArrayOfBytes(bool early) {
   World w;
+  w.cluster.roomy = early;
   Mount b(w.world, "b");
   auto made = w.a.create("f");
   auto handle = made.opened.handle;
@@ -266,6 +386,15 @@ TEST(Client, RandomWritesAndTruncationsMatchAnArrayOfBytes) {
   }
   w.world.wait(w.a.vfs->detach());
   EXPECT_EQ(w.cluster.inodes[made.attr.ino.value].size, model.size());
+}
+
+TEST(Client, RandomWritesAndTruncationsMatchAnArrayOfBytes) {
+  // Holes, ends and clearing, over small blocks; read by the writer and by another mount.
+  randomWritesMatchAnArrayOfBytes(false);
+}
+
+TEST(Client, RandomWritesThatAreAnsweredEarlyMatchAnArrayOfBytes) {
+  randomWritesMatchAnArrayOfBytes(true);
 }
 
 }  // namespace

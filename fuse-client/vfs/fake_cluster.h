@@ -66,6 +66,9 @@ class Cluster {
   std::vector<Store> stores;
   std::map<uint64_t, uint64_t> nextBlock;  // by chain
   std::set<uint64_t> full;                 // chains without room
+  bool roomy = false;                      // said in the answers to writes
+  bool holdWrites = false;                 // until writesGo
+  Signal writesGo;
   Signal changed;
 
   uint64_t creates = 0;
@@ -385,6 +388,10 @@ class StoreServer final : public schema::StorageDaemon::Server {
     return kj::READY_NOW;
   }
   kj::Promise<void> write(WriteContext x) override {
+    if (!c_.holdWrites) return writeNow(x);
+    return c_.writesGo.next().then([this, x]() mutable { return writeNow(x); });
+  }
+  kj::Promise<void> writeNow(WriteContext x) {
     auto update = x.getParams().getUpdate();
     BlockId block(update.getBlock());
     if (c_.full.count(block.chain().value) != 0) {
@@ -392,6 +399,7 @@ class StoreServer final : public schema::StorageDaemon::Server {
       return kj::READY_NOW;
     }
     auto data = update.getData();
+    x.getResults().setRoomy(c_.roomy);
     auto list = x.getResults().initStamps(c_.stores.size());
     for (size_t n = 0; n < c_.stores.size(); ++n) {
       auto& bytes = c_.stores[n].blocks[block.value];

@@ -92,8 +92,9 @@ struct File : public kj::Refcounted {
     uint64_t from, end;
     bool write;
     bool dropAfter = false;
+    bool early = false;  // the kernel has its answer, and the storage daemons not yet all of it
   };
-  std::map<uint64_t, Range> unanswered;  // this mount's READs and WRITEs
+  std::map<uint64_t, Range> requests;  // this mount's READs and WRITEs
   uint64_t nextRequest = 1;
   bool pagesPresent = false;
   bool pagesMixed = false;  // of more than one version, or put at a wrong place

@@ -5,8 +5,14 @@
 namespace dfs {
 
 kj::Promise<Errno> Client::publish(kj::Own<File> file) {
-  kj::Promise<Errno> work = publishNow(kj::mv(file), true);
+  kj::Promise<Errno> work = publishAnswered(kj::mv(file));
   return detached(kj::mv(work));
+}
+
+Task<Errno> Client::publishAnswered(kj::Own<File> file) {
+  co_await requestsDone(kj::addRef(*file), Which::EARLY);
+  auto err = co_await publishNow(kj::mv(file), true);
+  co_return err;
 }
 
 Task<Errno> Client::publishNow(kj::Own<File> file, bool lock) {
@@ -122,7 +128,7 @@ Task<Errno> Client::fsyncNow(InodeId ino) {
   if (kind == schema::Kind::DIRECTORY) co_return Errno::OK;
   auto found = files_.find(ino);
   if (found == files_.end() || !found->second->held()) {
-    if (found != files_.end()) co_await requestsAnswered(kj::addRef(*found->second), true);
+    if (found != files_.end()) co_await requestsDone(kj::addRef(*found->second), Which::WRITES);
     // Y4: the holder, if there is one, syncs and publishes before this is answered.
     auto attr = co_await getattrOnce(ino);
     if (!attr.ok()) co_return attr.err();
@@ -130,7 +136,7 @@ Task<Errno> Client::fsyncNow(InodeId ino) {
   found = files_.find(ino);
   if (found == files_.end()) co_return Errno::OK;
   auto file = kj::addRef(*found->second);
-  co_await requestsAnswered(kj::addRef(*file), true);
+  co_await requestsDone(kj::addRef(*file), Which::WRITES);
   auto err = co_await publish(kj::addRef(*file));
   // Every descriptor that has not been told keeps the error; the call cannot say whose it is, so all
   // see it until each has been told by close.
@@ -146,7 +152,7 @@ Task<Errno> Client::fsyncNow(InodeId ino) {
 Task<Errno> Client::syncAllNow() {
   auto inos = std::vector<InodeId>();
   for (auto& [ino, file] : files_) {
-    if (file->dirty() || !file->unanswered.empty() || file->unseen != Errno::OK) {
+    if (file->dirty() || !file->requests.empty() || file->unseen != Errno::OK) {
       inos.push_back(ino);
     }
   }

@@ -1,4 +1,6 @@
-// Writes: under the exclusive lease, through to the chain at once; size and rows follow later.
+// Writes: under the exclusive lease, through to the chain at once; size and rows follow later. Where
+// there is plenty of room the writer does not wait for the chain (write_window.h): until the write is
+// done its Request says so to whoever must see it, and an error is told by flush and fsync.
 
 #include "fuse-client/vfs/client.h"
 
@@ -20,15 +22,59 @@ kj::Promise<Outcome<uint32_t>> Client::write(FileHandle handle, uint64_t offset,
     if (data.size() == 0) return Result(0u);
     if (data.size() > (1u << 30)) return Result(Errno::INVAL);
     bool old = h->era != names_.era();
-    bool durable = (h->flags & (O_SYNC | O_DSYNC)) != 0;
-    kj::Promise<Result> work = writeNow(kj::addRef(*h->file), offset, kj::mv(data), append,
-                                        fromWriteback, killSetId, durable);
-    return soft(detached(kj::mv(work))).then([old](Result&& result) -> Result {
+    auto writing = kj::heap<Writing>();
+    writing->file = kj::addRef(*h->file);
+    writing->offset = offset;
+    writing->data = kj::mv(data);
+    writing->append = append;
+    writing->fromWriteback = fromWriteback;
+    writing->killSetId = killSetId;
+    writing->durable = (h->flags & (O_SYNC | O_DSYNC)) != 0;
+    writing->mayEarly = !writing->durable && !fromWriteback && (h->flags & O_DIRECT) == 0;
+    auto pair = kj::newPromiseAndFulfiller<Result>();
+    tasks_.add(runWrite(kj::mv(writing), kj::refcounted<Reply>(kj::mv(pair.fulfiller))));
+    return soft(kj::mv(pair.promise)).then([old](Result&& result) -> Result {
       if (old && result.err() == Errno::STALE) return Errno::IO;  // S3
       return kj::mv(result);
     });
   }
   return Result(Errno::INVAL);
+}
+
+Task<void> Client::runWrite(kj::Own<Writing> writing, kj::Own<Reply> reply) {
+  // Whoever waits for the write finds its error told.
+  Request request(*this, kj::addRef(*writing->file), writing->offset, writing->data.size(), true);
+  kj::Promise<Outcome<uint32_t>> work = writeNow(*writing, request, *reply);
+  auto tried = co_await attempt(kj::mv(work));
+  if (!reply->given()) {
+    KJ_IF_MAYBE(result, tried.value) reply->give(kj::mv(*result));
+    KJ_IF_MAYBE(failure, tried.failure) reply->fail(kj::mv(*failure));
+    co_return;
+  }
+  Errno err = Errno::OK;
+  KJ_IF_MAYBE(failure, tried.failure) err = errnoOf(*failure);
+  KJ_IF_MAYBE(result, tried.value) {
+    err = result->err();
+    bool part = result->ok() && **result < writing->data.size();
+    if (part) err = Errno::IO;
+  }
+  if (err == Errno::OK) co_return;
+  // The kernel's page holds what is nowhere else.
+  writing->file->pagesMixed = true;
+  loseData(*writing->file, "a write failed after it was answered", err);
+}
+
+bool Client::roomFor(const File& file, uint64_t offset, uint64_t bytes) {
+  // So much that NO_SPACE need not be expected: else the writer waits to hear it.
+  uint64_t blockBytes = file.map.blockBytes();
+  for (auto index = offset / blockBytes; index <= (offset + bytes - 1) / blockBytes; ++index) {
+    auto row = file.map.rows().find(index);
+    bool room = row == file.map.rows().end() || row->second.shared
+                    ? storage_.roomyAnywhere()
+                    : storage_.roomy(row->second.block.chain());
+    if (!room) return false;
+  }
+  return true;
 }
 
 FifoLock& Client::blockLock(File& file, uint64_t index) {
@@ -54,30 +100,32 @@ Time Client::nextMtime(const File& file) {
   return later;
 }
 
-Task<Outcome<uint32_t>> Client::writeNow(kj::Own<File> file, uint64_t offset,
-                                         kj::Array<kj::byte> data, bool append, bool fromWriteback,
-                                         bool killSetId, bool durable) {
+Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Reply& reply) {
+  auto& file = writing.file;
+  auto offset = writing.offset;
   // A page of the old session: not before it has been dropped (S3).
-  if (fromWriteback && endDrops_ > 0) co_return Errno::IO;
-  auto request = kj::heap<Request>(*this, kj::addRef(*file), offset, data.size(), true);
+  if (writing.fromWriteback && endDrops_ > 0) co_return Errno::IO;
   auto got = co_await exclusive(kj::addRef(*file));
   if (!got.ok()) co_return got.err();
   auto use = kj::mv(*got);
   kj::Own<FifoLock::Hold> hold;
-  if (append) {
+  if (writing.append) {
     hold = co_await file->ops.alone();  // the end of the file is where nobody else is writing
   } else {
+    // Its turn in the order of overlapping ones was given by its arrival (C6).
+    co_await requestsDone(kj::addRef(*file), Which::EARLY, offset, offset + writing.data.size());
     hold = co_await file->ops.shared();
   }
   if (!use->good()) co_return Errno::IO;
-  auto asked = static_cast<uint32_t>(data.size());
-  kj::ArrayPtr<const kj::byte> bytes = data;
-  if (append) {
+  file->pagesPresent = true;  // a WRITE leaves pages like a READ does, and of the version held here
+  auto asked = static_cast<uint32_t>(writing.data.size());
+  kj::ArrayPtr<const kj::byte> bytes = writing.data;
+  if (writing.append) {
     // The kernel has put the bytes into its page where it took the end to be.
     if (offset != file->map.size()) file->pagesMixed = true;
     offset = file->map.size();
   }
-  if (fromWriteback) {
+  if (writing.fromWriteback) {
     // V2: pages of a mapping never extend the file.
     if (offset >= file->map.size()) co_return asked;
     bytes = bytes.slice(0, kj::min(bytes.size(), file->map.size() - offset));
@@ -85,19 +133,45 @@ Task<Outcome<uint32_t>> Client::writeNow(kj::Own<File> file, uint64_t offset,
   if (offset >= kFileBytesMax) co_return Errno::TOO_LARGE;
   bytes = bytes.slice(0, kj::min(bytes.size(), kFileBytesMax - offset));
 
-  if (killSetId && (file->mode & kSetIdBits) != 0) {
-    auto ino = file->ino;
-    auto applied = co_await names_.apply([ino](schema::Command::Builder command) {
-      auto set = command.getDo().initSetattr();
-      set.setIno(ino.value);
-      set.setOpenForWrite(true);
-      set.setKillSetId(true);
-    });
-    if (applied.err != Errno::OK) co_return applied.err;
-    if (!use->good()) co_return Errno::IO;
-    KJ_IF_MAYBE(response, applied.response) file->mode = response->getAttr().getMode();
+  if (writing.killSetId && (file->mode & kSetIdBits) != 0) {
+    auto err = co_await killSetId(kj::addRef(*file), *use);
+    if (err != Errno::OK) co_return err;
   }
+  kj::Maybe<kj::Own<WriteWindow::Place>> place;
+  if (writing.mayEarly && bytes.size() == asked && roomFor(*file, offset, asked)) {
+    place = kj::heap<WriteWindow::Place>(window_, asked, [&request, &reply, asked]() {
+      request.answeredEarly();
+      reply.give(asked);
+    });
+  }
+  auto done = co_await writePieces(kj::addRef(*file), offset, bytes, *use);
+  if (!done.ok()) co_return done.err();
+  hold = nullptr;
+  if (writing.durable) {
+    auto saved = co_await publish(kj::addRef(*file));
+    if (saved != Errno::OK) co_return saved;
+  }
+  co_return writing.fromWriteback && *done == bytes.size() ? asked : *done;
+}
 
+Task<Errno> Client::killSetId(kj::Own<File> file, const LeaseUse& use) {
+  auto ino = file->ino;
+  auto applied = co_await names_.apply([ino](schema::Command::Builder command) {
+    auto set = command.getDo().initSetattr();
+    set.setIno(ino.value);
+    set.setOpenForWrite(true);
+    set.setKillSetId(true);
+  });
+  if (applied.err != Errno::OK) co_return applied.err;
+  if (!use.good()) co_return Errno::IO;
+  KJ_IF_MAYBE(response, applied.response) file->mode = response->getAttr().getMode();
+  co_return Errno::OK;
+}
+
+Task<Outcome<uint32_t>> Client::writePieces(kj::Own<File> file, uint64_t offset,
+                                            kj::ArrayPtr<const kj::byte> bytes,
+                                            const LeaseUse& use) {
+  // As many as could be written; an error only if none could.
   uint32_t done = 0;
   Errno err = Errno::OK;
   while (done < bytes.size() && err == Errno::OK) {
@@ -109,16 +183,11 @@ Task<Outcome<uint32_t>> Client::writeNow(kj::Own<File> file, uint64_t offset,
     piece = kj::min(piece, bytes.size() - done);
     err = co_await writeBlock(kj::addRef(*file), at / blockBytes, from,
                               bytes.slice(done, done + piece));
-    if (!use->good()) err = Errno::IO;
+    if (!use.good()) err = Errno::IO;
     if (err == Errno::OK) done += static_cast<uint32_t>(piece);
   }
   if (done == 0) co_return err;
-  hold = nullptr;
-  if (durable) {
-    auto saved = co_await publish(kj::addRef(*file));
-    if (saved != Errno::OK) co_return saved;
-  }
-  co_return fromWriteback&& done == bytes.size() ? asked : done;
+  co_return done;
 }
 
 Task<Errno> Client::writeBlock(kj::Own<File> file, uint64_t index, uint32_t from,

@@ -245,7 +245,7 @@ std::vector<InodeId> Client::stillUsed(std::vector<InodeId> inos) {
     bool mine = inodes_.inUse(ino);
     KJ_IF_MAYBE(file, findFile(ino)) {
       bool working = file->handles > 0 || file->uses > 0 || file->acquiring || file->recalled ||
-                     !file->publishing.idle() || !file->unanswered.empty();
+                     !file->publishing.idle() || !file->requests.empty();
       mine = mine || working;
       // Removed, closed and forgotten: the lease alone would keep its space. Nobody can ask for what was not published; the
       // name server takes the lease with this answer.
@@ -306,7 +306,7 @@ Task<void> Client::tick() {
         tasks_.add(publish(kj::addRef(file)).ignoreResult());  // errors are sticky in the file
       }
       bool quiet = file.uses == 0 && file.waiters.empty() && !file.acquiring && !file.recalled &&
-                   file.unanswered.empty() && !file.dirty() && file.dropsRunning == 0 &&
+                   file.requests.empty() && !file.dirty() && file.dropsRunning == 0 &&
                    file.publishing.idle() && file.ops.idle();
       if (quiet && file.held() && now >= file.lastUsedMs + kIdleReleaseMs) {
         tasks_.add(giveBack(kj::addRef(file)));

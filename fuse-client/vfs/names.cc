@@ -303,7 +303,7 @@ kj::Promise<Errno> Client::rename(InodeId fromParent, std::string fromName, Inod
 Task<Errno> Client::publishNamed(InodeId parent, std::string name) {
   // O3: what is renamed is synced and published first. Only if anything of this mount is not.
   bool any = false;
-  for (auto& [ino, file] : files_) any = any || file->dirty();
+  for (auto& [ino, file] : files_) any = any || file->dirty() || !file->requests.empty();
   if (!any) co_return Errno::OK;
   auto answer = co_await names_.ask<schema::Session::LookupResults>(
       [parent, name](schema::Session::Client& session) {

@@ -17,26 +17,36 @@ Client::Request::Request(Client& client, kj::Own<File> file, uint64_t offset, ui
     : client_(client), file_(kj::mv(file)), id_(file_->nextRequest++) {
   uint64_t from = offset / kPageBytesMax * kPageBytesMax;
   uint64_t end = (offset + bytes + kPageBytesMax - 1) / kPageBytesMax * kPageBytesMax;
-  file_->unanswered[id_] = {from, end, write};
+  file_->requests[id_] = {from, end, write};
   file_->lastUsedMs = client.nowMs();
 }
 
 Client::Request::~Request() noexcept(false) {
-  auto range = file_->unanswered[id_];
-  file_->unanswered.erase(id_);
+  auto range = file_->requests[id_];
+  file_->requests.erase(id_);
   // A page under the request was passed over by a drop: its turn comes now.
   if (range.dropAfter) client_.dropRange(*file_, range.from, range.end);
   file_->changed.wake();
 }
 
-Task<void> Client::requestsAnswered(kj::Own<File> file, bool writesOnly) {
-  // Those that are unanswered now; not what comes later.
+bool Client::hasEarly(InodeId ino) {
+  KJ_IF_MAYBE(file, findFile(ino)) {
+    for (auto& [id, range] : file->requests) {
+      if (range.early) return true;
+    }
+  }
+  return false;
+}
+
+Task<void> Client::requestsDone(kj::Own<File> file, Which which, uint64_t from, uint64_t end) {
+  // Not what comes later.
   std::vector<uint64_t> now;
-  for (auto& [id, range] : file->unanswered) {
-    if (range.write || !writesOnly) now.push_back(id);
+  for (auto& [id, range] : file->requests) {
+    bool meant = which == Which::EARLY ? range.early : range.write;
+    if (meant && range.from < end && from < range.end) now.push_back(id);
   }
   for (auto id : now) {
-    while (file->unanswered.count(id) != 0) co_await file->changed.next();
+    while (file->requests.count(id) != 0) co_await file->changed.next();
   }
 }
 
@@ -54,7 +64,7 @@ kj::Promise<void> Client::dropPages(File& file) {
   // Resolves when what no request of ours lies on is gone.
   ++file.drops;
   std::vector<std::pair<uint64_t, uint64_t>> taken, gaps;
-  for (auto& [id, range] : file.unanswered) {
+  for (auto& [id, range] : file.requests) {
     range.dropAfter = true;
     taken.push_back({range.from, range.end});
   }
@@ -65,7 +75,7 @@ kj::Promise<void> Client::dropPages(File& file) {
     at = kj::max(at, end);
   }
   gaps.push_back({at, kEnd});
-  if (file.unanswered.empty()) file.pagesPresent = false;
+  if (file.requests.empty()) file.pagesPresent = false;
   file.pagesMixed = false;
   auto pair = kj::newPromiseAndFulfiller<void>();
   kj::Promise<void> work = dropNow(kj::addRef(file), kj::mv(gaps), true);

@@ -27,16 +27,16 @@ void Client::sessionEnded() {
   }
 }
 
-void Client::loseData(File& file, kj::StringPtr why) {
+void Client::loseData(File& file, kj::StringPtr why, Errno err) {
   // Told to every descriptor that is open now, or to the next one.
-  KJ_LOG(ERROR, "data of a file that was not yet synced is lost", file.ino, why);
+  KJ_LOG(ERROR, "data of a file that was not yet synced is lost", file.ino, why, nameOf(err));
   bool told = false;
   for (auto& [id, handle] : handles_) {
     if (handle.file.get() != &file) continue;
-    handle.error = Errno::IO;
+    handle.error = err;
     told = true;
   }
-  if (!told) file.unseen = Errno::IO;
+  if (!told) file.unseen = err;
 }
 
 }  // namespace dfs

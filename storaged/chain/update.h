@@ -61,12 +61,14 @@ class Updates final : private kj::TaskSet::ErrorHandler {
   kj::Promise<void> noneOfTheDead();
   // Resolves when no update of a session that is not live in the present view is uncommitted here
   // (C3).
-  bool roomy() const;
+  bool roomyFrom(ChainId chain, uint64_t epoch);
+  // This member and all after it have kRoomyBytes free, as last heard in that epoch.
   size_t pendingCount() const { return pending_.size(); }
   uint64_t committedCount() const { return committed_; }
   uint64_t wholeBlockCount() const { return wholeBlocks_; }
 
  private:
+  bool roomy() const;
   struct Incoming : kj::Refcounted {
     uint64_t epoch = 0;  // of the chain
     BlockVersion at;
@@ -98,7 +100,6 @@ class Updates final : private kj::TaskSet::ErrorHandler {
   Task<Errno> sendOn(NodeId next, uint64_t epoch, kj::Maybe<kj::Own<Payload>> payload,
                      BlockId block, BlockVersion version, uint64_t baseEpoch);
   void viewChanged();
-  bool roomyFrom(ChainId chain, uint64_t epoch);  // this member and all after it
   void noteFresh(BlockId block, BlockVersion at);
   bool overtaken(BlockId block, BlockVersion at);
   void taskFailed(kj::Exception&& e) override;

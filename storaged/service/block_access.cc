@@ -88,6 +88,7 @@ Task<void> writeOne(AccessParts* parts, WriteContext context) {
   ++parts->counts.writes;
   parts->counts.writeBytes += bytes;
   results.setVersion(answer.version);
+  results.setRoomy(parts->updates.roomyFrom(block.chain(), at.epoch));
   fillStamps(*parts, *parts->keeper.view().chain(block.chain()), results);
 }
 

@@ -31,6 +31,8 @@ Faults::Faults(SimCluster& cluster, Workload& workload, Journal& journal)
       journal_(journal),
       random_(cluster.world.random.next()) {
   for (int i = 0; i < kFaultKinds; ++i) on_.push_back(random_.chance(50));
+  // A disk that fills was never so roomy that writes were answered early.
+  on_[kFullDisk] = cluster_.shape().storeDiskBytes < kRoomyBytes;
 }
 
 std::string Faults::kinds() const {
@@ -279,7 +281,7 @@ void Faults::fullDisk() {
   cluster_.expectEnds(true);  // a daemon cannot start on it
   disk.setCapacity(disk.usedBytes() + random_.below(200'000));
   auto ms = random_.between(500, 6000);
-  later(ms, [&disk]() { disk.setCapacity(uint64_t(1) << 40); });
+  later(ms, [this, &disk]() { disk.setCapacity(cluster_.shape().storeDiskBytes); });
   later(ms + 2000, [this]() { workload_.fullDiskEnds(); });  // the name server has heard of it
 }
 

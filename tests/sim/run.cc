@@ -14,6 +14,7 @@ SimShape shapeOf(SimRandom& random) {
   shape.clients = static_cast<uint32_t>(random.between(1, 3));
   shape.replicas = shape.stores >= 3 && random.chance(40) ? 3 : 2;
   shape.blockBytes = random.chance(80) ? 16 * 4096 : kBlockBytes;
+  if (random.chance(50)) shape.storeDiskBytes = kRoomyBytes / 2;
   return shape;
 }
 

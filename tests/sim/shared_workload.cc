@@ -25,6 +25,7 @@
 namespace dfs {
 namespace {
 
+constexpr uint64_t kHeldUpNs = 10'000'000'000;  // an answer to what was asked while a disk was full
 constexpr uint32_t kPieceBytes = 4096;
 constexpr uint32_t kPieces = 28;  // of a file; every fourth lies in another block
 constexpr uint32_t kFiles = 2;
@@ -126,7 +127,10 @@ class SharedWorkload final : public Workload {
     ++full_;
     return kj::READY_NOW;
   }
-  void fullDiskEnds() override { --full_; }
+  void fullDiskEnds() override {
+    --full_;
+    fullUntilNs_ = cluster_.world.time.nowNs() + kHeldUpNs;
+  }
 
  private:
   void finish(kj::Promise<void> promise) {
@@ -149,8 +153,9 @@ class SharedWorkload final : public Workload {
   bool weakSince(uint32_t client, uint64_t start) {
     return lost_[client] > 0 || start <= inFlightWeak_;
   }
+  bool wasFull() const { return full_ > 0 || cluster_.world.time.nowNs() < fullUntilNs_; }
   bool mayFail(uint32_t client, Errno err, bool data) {
-    if (data && err == Errno::NO_SPACE && full_ > 0) return true;
+    if (data && err == Errno::NO_SPACE && wasFull()) return true;
     return err == Errno::IO && (everLost_[client] || (data && storesLost_));
   }
   void result(uint32_t client, const std::string& what, Errno err, bool data) {
@@ -559,6 +564,7 @@ class SharedWorkload final : public Workload {
   uint64_t losses_ = 0;
   uint64_t inFlightWeak_ = 0;
   uint32_t full_ = 0;
+  uint64_t fullUntilNs_ = 0;
   uint64_t entries_ = 0;
   uint64_t moves_ = 0;
   bool stopping_ = false;

@@ -35,6 +35,9 @@ SimCluster::~SimCluster() noexcept(false) {
 }
 
 void SimCluster::create() {
+  for (uint32_t i = 0; i < shape_.stores; ++i) {
+    world.machine(storeName(i)).disk.setCapacity(shape_.storeDiskBytes);
+  }
   startAll();
   KJ_REQUIRE(waitHealthy(60'000), "the new cluster does not become healthy", trouble());
   created_ = true;

@@ -25,6 +25,7 @@ struct SimShape {
   uint32_t clients = 2;
   uint8_t replicas = 0;  // 0: auto
   uint32_t blockBytes = kBlockBytes;
+  uint64_t storeDiskBytes = uint64_t(1) << 40;
 };
 
 struct SimClient {
