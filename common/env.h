@@ -75,8 +75,10 @@ class DiskFile {
   // Gives the space back; reads there give zeros.
   virtual kj::Promise<Errno> truncate(uint64_t bytes) = 0;
   virtual uint64_t size() = 0;
-  virtual void startWriteback(uint64_t offset, uint64_t bytes) = 0;
-  // A hint, so that the next sync is short.
+  virtual kj::Promise<Errno> writeLarge(uint64_t offset, Bytes data) { return write(offset, data); }
+  // The same for what will be synced soon and is not read again at once: the disk is at work on it
+  // when this resolves, or has it, and the page cache is left to others where that can be done
+  // (offset and size are multiples of kUnitBytes).
 };
 
 class SinceCell {

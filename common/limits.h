@@ -20,6 +20,7 @@ inline constexpr uint32_t kUnitBytes = 4096;       // what one checksum covers
 inline constexpr uint32_t kUnitsPerGroup = 16;     // sums are stored in groups of this many units
 inline constexpr uint32_t kWriteBytesMax = 1u << 20;
 inline constexpr uint32_t kReadBytesMax = 1u << 20;
+inline constexpr uint32_t kReadAheadBytes = 4 * kReadBytesMax;  // of the kernel, for one open file
 static_assert(kBlockBytes % kWriteBytesMax == 0);
 static_assert(kWriteBytesMax % (kUnitBytes * kUnitsPerGroup) == 0);
 

@@ -1,4 +1,5 @@
 #include "common/checksum.h"
+#include "common/limits.h"
 #include "common/lmdb_kv.h"
 #include "common/real_env.h"
 
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <memory>
@@ -46,6 +48,50 @@ Errno allBytes(int fd, uint64_t offset, const kj::byte* data, size_t bytes) {
   return Errno::OK;
 }
 
+struct FreeBytes {
+  void operator()(kj::byte* bytes) const { free(bytes); }
+};
+
+class DirectBuffers {
+  // Memory as O_DIRECT wants it, used again: fresh pages cost more than the copy into them.
+ public:
+  using Buffer = std::shared_ptr<kj::byte>;
+
+  Buffer take() {
+    if (idle_.empty()) {
+      auto bytes = static_cast<kj::byte*>(std::aligned_alloc(kUnitBytes, kWriteBytesMax));
+      KJ_REQUIRE(bytes != nullptr, "out of memory");
+      return Buffer(bytes, FreeBytes());
+    }
+    auto buffer = idle_.back();
+    idle_.pop_back();
+    return buffer;
+  }
+  void giveBack(Buffer buffer) {
+    if (idle_.size() < kIdleMax) idle_.push_back(std::move(buffer));
+  }
+
+ private:
+  static constexpr size_t kIdleMax = 16;
+  std::vector<Buffer> idle_;
+};
+
+Errno allBytesNow(int fd, uint64_t offset, Bytes data) {
+  auto err = allBytes(fd, offset, data.begin(), data.size());
+  // A hint: that it is refused costs nothing but a longer sync, which tells of errors.
+  (void)sync_file_range(fd, static_cast<off_t>(offset), static_cast<off_t>(data.size()),
+                        SYNC_FILE_RANGE_WRITE);
+  return err;
+}
+
+Errno allBytesDirect(const OpenFile& direct, const OpenFile& cached, uint64_t offset, Bytes data,
+                     kj::byte* buffer) {
+  memcpy(buffer, data.begin(), data.size());
+  auto err = allBytes(direct.fd, offset, buffer, data.size());
+  // Blocks of this disk may be larger than our units.
+  return err == Errno::INVAL ? allBytesNow(cached.fd, offset, data) : err;
+}
+
 Outcome<size_t> readBytes(int fd, uint64_t offset, kj::ArrayPtr<kj::byte> into) {
   size_t done = 0;
   while (done < into.size()) {
@@ -63,8 +109,11 @@ Outcome<size_t> readBytes(int fd, uint64_t offset, kj::ArrayPtr<kj::byte> into) 
 
 class RealFile final : public DiskFile {
  public:
-  RealFile(WorkerPool& pool, int fd, uint64_t size)
-      : pool_(pool), file_(std::make_shared<OpenFile>(fd)), size_(size) {}
+  RealFile(WorkerPool& pool, std::shared_ptr<DirectBuffers> buffers, int fd, uint64_t size)
+      : pool_(pool),
+        buffers_(std::move(buffers)),
+        file_(std::make_shared<OpenFile>(fd)),
+        size_(size) {}
 
   kj::Promise<Outcome<size_t>> read(uint64_t offset, kj::ArrayPtr<kj::byte> into) override {
     if (into.size() <= kInlineBytesMax) {
@@ -81,6 +130,24 @@ class RealFile final : public DiskFile {
     return pool_.run([file = file_, offset, data]() {
       return allBytes(file->fd, offset, data.begin(), data.size());
     });
+  }
+
+  kj::Promise<Errno> writeLarge(uint64_t offset, Bytes data) override {
+    size_ = std::max(size_, offset + data.size());
+    bool aligned = offset % kUnitBytes == 0 && data.size() % kUnitBytes == 0;
+    if (aligned && data.size() <= kWriteBytesMax) openDirect();
+    if (!aligned || data.size() > kWriteBytesMax || direct_ == nullptr) {
+      return pool_.run([file = file_, offset, data]() { return allBytesNow(file->fd, offset, data); });
+    }
+    auto buffer = buffers_->take();
+    return pool_
+        .run([direct = direct_, file = file_, offset, data, buffer]() {
+          return allBytesDirect(*direct, *file, offset, data, buffer.get());
+        })
+        .then([buffers = buffers_, buffer](Errno err) {
+          buffers->giveBack(buffer);
+          return err;
+        });
   }
 
   kj::Promise<Errno> sync() override {
@@ -119,17 +186,20 @@ class RealFile final : public DiskFile {
 
   uint64_t size() override { return size_; }
 
-  void startWriteback(uint64_t offset, uint64_t bytes) override {
-    pool_.start([file = file_, offset, bytes]() {
-      // A hint: that it is refused costs nothing but a longer sync, which tells of errors.
-      (void)sync_file_range(file->fd, static_cast<off_t>(offset), static_cast<off_t>(bytes),
-                            SYNC_FILE_RANGE_WRITE);
-    });
+ private:
+  void openDirect() {
+    if (triedDirect_) return;
+    triedDirect_ = true;
+    auto path = "/proc/self/fd/" + std::to_string(file_->fd);
+    int fd = open(path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
+    if (fd >= 0) direct_ = std::make_shared<OpenFile>(fd);  // else: this file system has none
   }
 
- private:
   WorkerPool& pool_;
+  std::shared_ptr<DirectBuffers> buffers_;
   std::shared_ptr<OpenFile> file_;
+  std::shared_ptr<OpenFile> direct_;
+  bool triedDirect_ = false;
   uint64_t size_;
 };
 
@@ -221,7 +291,7 @@ class RealDisk final : public Disk {
     });
     return opened.then([this](Opened o) -> Outcome<kj::Own<DiskFile>> {
       if (o.fd < 0) return fromHost(o.error);
-      return kj::Own<DiskFile>(kj::heap<RealFile>(pool_, o.fd, o.size));
+      return kj::Own<DiskFile>(kj::heap<RealFile>(pool_, buffers_, o.fd, o.size));
     });
   }
 
@@ -290,6 +360,7 @@ class RealDisk final : public Disk {
   }
 
   WorkerPool& pool_;
+  const std::shared_ptr<DirectBuffers> buffers_ = std::make_shared<DirectBuffers>();
   const std::string root_;
   const std::string memoryDirectory_;
 };

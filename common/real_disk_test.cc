@@ -89,10 +89,43 @@ struct Contract {
     EXPECT_EQ(read(*file, size - 3, 100).size(), 3u);
     EXPECT_EQ(read(*file, size + 3, 100).size(), 0u);
     EXPECT_EQ(file->sync().wait(scope), Errno::OK);
-    file->startWriteback(0, size);
     auto other = open("file", OpenMode::CREATE);
     EXPECT_EQ(other->size(), size);
     EXPECT_EQ(read(*other, 0, 12'345), std::string(12'345, 0));
+  }
+
+  void largeAndSmallWritesMeetInOneFile() {
+    // The large ones may go around the page cache, in which the small ones and the reads are.
+    auto file = open("large", OpenMode::CREATE);
+    std::string model(4 << 20, 0);
+    uint32_t seed = 1;
+    auto put = [&](uint64_t at, size_t bytes, bool large) {
+      auto text = pattern(bytes, ++seed);
+      auto data = kj::StringPtr(text.c_str(), text.size()).asBytes();
+      auto done = large ? file->writeLarge(at, data) : file->write(at, data);
+      EXPECT_EQ(done.wait(scope), Errno::OK);
+      model.replace(at, bytes, text);
+    };
+    put((3 << 20) + 5, 100, false);
+    for (uint64_t at : {0u, 4096u, 1u << 20, 12'345u}) {
+      put(at + 8192, 10'000, false);
+      EXPECT_EQ(read(*file, at, 1 << 20), model.substr(at, 1 << 20));
+      put(at, 1 << 20, true);
+      put(at + 100'000, 5000, false);
+      put(at + 262'144, 262'144 + 3, true);
+      EXPECT_EQ(read(*file, 0, 3 << 20), model.substr(0, 3 << 20));
+    }
+    std::vector<std::string> texts;
+    std::vector<kj::Promise<Errno>> together;
+    for (uint64_t i = 0; i < 12; ++i) texts.push_back(pattern(262'144, 100 + uint32_t(i)));
+    for (uint64_t i = 0; i < 12; ++i) {
+      model.replace(i * 262'144, 262'144, texts[i]);
+      together.push_back(file->writeLarge(
+          i * 262'144, kj::StringPtr(texts[i].c_str(), texts[i].size()).asBytes()));
+    }
+    for (auto& one : together) EXPECT_EQ(one.wait(scope), Errno::OK);
+    EXPECT_EQ(file->sync().wait(scope), Errno::OK);
+    EXPECT_EQ(read(*file, 0, 3 << 20), model.substr(0, 3 << 20));
   }
 
   void spaceIsReservedGivenBackAndCutOff() {
@@ -158,6 +191,7 @@ struct Contract {
   void all() {
     namesAreAsInAnyFileSystem();
     filesKeepWhatIsWritten();
+    largeAndSmallWritesMeetInOneFile();
     spaceIsReservedGivenBackAndCutOff();
     manyCallsOverlap();
   }

@@ -1,5 +1,6 @@
 #include "fuse-client/mount.h"
 
+#include "common/limits.h"
 #include "common/mount_note.h"
 #include "common/mounts.h"
 #include "common/retry.h"
@@ -17,13 +18,12 @@ namespace dfs {
 namespace {
 
 constexpr uint32_t kDrainMs = 5;
-constexpr const char* kReadAheadKb = "1024";  // one READ of 1 MiB is one call to a storage daemon
 
 void raiseReadAhead(const MountLine& m) {
   // Only root may; without it reads come in pieces of 128 KiB and all works.
   std::ofstream file("/sys/class/bdi/" + std::to_string(m.major) + ":" + std::to_string(m.minor) +
                      "/read_ahead_kb");
-  file << kReadAheadKb;
+  file << (kReadAheadBytes >> 10);
 }
 
 MountFlags flagsOf(const MountOptions& options) {

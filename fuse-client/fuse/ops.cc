@@ -25,7 +25,7 @@ void init(void*, fuse_conn_info* connection) {
                     FUSE_CAP_ASYNC_DIO;
   connection->want |= wanted & connection->capable;
   connection->max_write = kWriteBytesMax;
-  connection->max_readahead = kReadBytesMax;
+  connection->max_readahead = kReadAheadBytes;
   connection->max_background = 64;
   connection->time_gran = 1;
 }

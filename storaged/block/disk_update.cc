@@ -13,9 +13,6 @@
 namespace dfs::block {
 namespace {
 
-constexpr uint64_t kWritebackBytes = 256
-                                     << 10;  // writes of so much are sent on to the disk at once
-
 uint32_t unitsUpTo(uint32_t bytes) {
   return (bytes + kUnitBytes - 1) / kUnitBytes;
 }
@@ -148,8 +145,6 @@ Task<Errno> DiskBlockStore::writeEdit(const Edit& edit, const BlockWrite& write)
     auto err = co_await segments_.write(slot, from, middle);
     if (err != Errno::OK) co_return err;
   }
-  if (write.data.size() >= kWritebackBytes)
-    segments_.startWriteback(slot, write.offset, write.data.size());
   co_return Errno::OK;
 }
 

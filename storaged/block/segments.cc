@@ -7,6 +7,8 @@
 namespace dfs::block {
 namespace {
 
+constexpr uint64_t kLargeBytes = 256u << 10;
+
 kj::String nameOf(uint64_t segment) {
   char name[32];
   std::snprintf(name, sizeof name, "segments/%06llu", static_cast<unsigned long long>(segment));
@@ -61,6 +63,11 @@ Task<Errno> Segments::openNow(uint64_t segment) {
   if (!opened.ok() && opened.err() == Errno::NO_ENT) {
     namesDirty_ = true;
     opened = co_await env_.disk.open(name, OpenMode::CREATE);
+    if (opened.ok()) {
+      // Its full size at once: writes that extend a file go one at a time.
+      auto err = co_await (*opened)->truncate(fileOffset(kSlotsPerSegment - 1, 0) + kBlockBytes);
+      if (err != Errno::OK) opened = err;
+    }
   }
   auto& f = files_[segment];
   if (opened.ok()) {
@@ -78,7 +85,9 @@ Task<Errno> Segments::write(uint64_t slot, uint32_t offset, Bytes data) {
   if (err != Errno::OK) co_return err;
   auto& file = *files_[segment].file;
   dirty_.insert(segment);
-  err = co_await file.write(fileOffset(slot, offset), data);
+  auto at = fileOffset(slot, offset);
+  auto work = data.size() >= kLargeBytes ? file.writeLarge(at, data) : file.write(at, data);
+  err = co_await kj::mv(work);
   dirty_.insert(segment);  // again: a sync may have begun meanwhile
   co_return err;
 }
@@ -90,13 +99,6 @@ Task<Outcome<size_t>> Segments::read(uint64_t slot, uint32_t offset, kj::ArrayPt
   auto& file = *files_[segment].file;
   auto n = co_await file.read(fileOffset(slot, offset), into);
   co_return n;
-}
-
-void Segments::startWriteback(uint64_t slot, uint32_t offset, uint64_t bytes) {
-  auto found = files_.find(slot / kSlotsPerSegment);
-  if (found != files_.end() && found->second.file.get() != nullptr) {
-    found->second.file->startWriteback(fileOffset(slot, offset), bytes);
-  }
 }
 
 Task<Errno> Segments::sync() {

@@ -35,7 +35,6 @@ class Segments {
 
   Task<Errno> write(uint64_t slot, uint32_t offset, Bytes data);
   Task<Outcome<size_t>> read(uint64_t slot, uint32_t offset, kj::ArrayPtr<kj::byte> into);
-  void startWriteback(uint64_t slot, uint32_t offset, uint64_t bytes);
 
   Task<Errno> sync();
   // Everything whose write() has resolved is on the disk. One at a time.

@@ -153,7 +153,6 @@ class SimDiskFile final : public DiskFile {
   }
 
   uint64_t size() override { return file_->size; }
-  void startWriteback(uint64_t, uint64_t) override {}
 
  private:
   SimDisk& disk_;
