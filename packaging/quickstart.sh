@@ -49,7 +49,7 @@ cat <<TEXT
 
 $mountpoint is a file system with two copies of every byte.
 
-  try it      cp -a /usr/include $mountpoint/ && diff -r /usr/include $mountpoint/include
+  try it      cp -a /usr/include $mountpoint/ && diff -r --no-dereference /usr/include $mountpoint/include
   look        dfs status $mountpoint          dfs where $mountpoint/include/stdio.h
   check       dfs fsck $mountpoint
   stop        sudo dfs umount $mountpoint     (the data stays; run this script again to mount it)

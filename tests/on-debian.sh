@@ -41,8 +41,8 @@ inside() { chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/local/sbin:/usr/l
 
 if [ "$part" != tests ]; then
   inside bash -c 'cd /src/dfs && ./packaging/quickstart.sh /mnt/dfs'
-  inside bash -c 'cp -a /usr/include /mnt/dfs/ && diff -r /usr/include /mnt/dfs/include && dfs fsck /mnt/dfs && dfs umount /mnt/dfs'
-  inside bash -c 'cd /src/dfs && ./packaging/quickstart.sh /mnt/dfs && diff -r /usr/include /mnt/dfs/include && rm -rf /mnt/dfs/include && dfs umount /mnt/dfs'
+  inside bash -c 'cp -a /usr/include /mnt/dfs/ && diff -r --no-dereference /usr/include /mnt/dfs/include && dfs fsck /mnt/dfs && dfs umount /mnt/dfs'
+  inside bash -c 'cd /src/dfs && ./packaging/quickstart.sh /mnt/dfs && diff -r --no-dereference /usr/include /mnt/dfs/include && rm -rf /mnt/dfs/include && dfs umount /mnt/dfs'
   echo "quickstart works on $suite"
 fi
 if [ "$part" != quickstart ]; then
