@@ -150,14 +150,16 @@ Task<FetchedPiece> Forward::sendFetch(NodeId from, BlockId block, uint32_t offse
 
 Task<Errno> Forward::repair(BlockId block, kj::Own<std::vector<NodeId>> from, BlockVersion atLeast,
                             bool committed) {
+  Errno none = Errno::NO_BLOCK;
   for (auto node : *from) {
     auto err = co_await installFrom(node, block, atLeast, committed);
+    if (err == Errno::AGAIN) none = err;
     if (err == Errno::OK) {
       KJ_LOG(INFO, "replaced a bad copy of a block by another member's", block, node);
       co_return Errno::OK;
     }
   }
-  co_return Errno::NO_BLOCK;
+  co_return none;
 }
 
 Task<Errno> Forward::installFrom(NodeId from, BlockId block, BlockVersion atLeast, bool committed) {

@@ -42,7 +42,7 @@ class Forward {
   Task<Errno> repair(BlockId block, kj::Own<std::vector<NodeId>> from, BlockVersion atLeast,
                      bool committed);
   // Replaces the copy here by the first whole one of these nodes' that is not older. NO_BLOCK: none
-  // has one. REQUIRES: the exclusive turn.
+  // has one; AGAIN: one that may have it did not answer. REQUIRES: the exclusive turn.
 
   void fillAt(schema::At::Builder b, uint64_t epoch) const;
 

@@ -276,6 +276,8 @@ Task<Errno> Resync::recoverBlock(BlockId block) {
       }
     }
     auto mended = co_await forward_.repair(block, kj::mv(others), stored.at, true);
+    // As long as the name server has it online, a member that does not answer may have it whole.
+    if (mended == Errno::AGAIN) co_return mended;
     if (mended != Errno::OK) {
       KJ_LOG(WARNING, "a torn block is accepted as it lies: no other member has it whole", block);
       co_await store_.accept(block);

@@ -8,13 +8,13 @@ say "cp -a and diff"
 tree=/usr/include
 [ -d $tree/linux ] && tree=/usr/include/linux
 cp -a $tree tree
-diff -r $tree tree
+diff -r --no-dereference $tree tree
 
 say "tar and rsync"
 tar -cf t.tar tree
 mkdir untarred
 tar -C untarred -xf t.tar
-diff -r tree untarred/tree
+diff -r --no-dereference tree untarred/tree
 rsync -a tree/ synced/
 rsync -a -c --itemize-changes tree/ synced/ > changes
 [ ! -s changes ] || { head changes; fail "rsync sees differences in what it has just copied"; }
@@ -96,7 +96,7 @@ say "remount"
 cd /
 dev down
 up
-diff -r $tree "$M1/tree"
+diff -r --no-dereference $tree "$M1/tree"
 git -C "$M1/clone" fsck --strict
 rm -rf "${M1:?}"/*
 [ -z "$(ls -A "$M1")" ] || fail "rm -rf has left something"

@@ -351,8 +351,8 @@ std::vector<std::string> SimCluster::fsck() {
   for (auto value : lying) {
     BlockId block(value);
     auto use = named.find(value);
-    bool row = use != named.end() && use->second == schema::Admin::Use::ROW;
-    // A block in a range that a session has been handed may be there or not: nobody reads it.
+    // What is being deleted goes from one member after the other.
+    bool kept = use != named.end() && use->second != schema::Admin::Use::RECLAIM;
     if (use == named.end()) {
       problems.push_back("nobody names block " + std::to_string(value));
     }
@@ -370,16 +370,16 @@ std::vector<std::string> SimCluster::fsck() {
                std::to_string(b->at.version) + " length " + std::to_string(b->length) + " digest " +
                std::to_string(blocks.digest(block));
         if (b->doubtful) copy += " doubtful";
-        if (row) {
+        if (kept) {
           auto sound = within<Errno>(10'000, blocks.verify(block));
           if (sound == nullptr || KJ_ASSERT_NONNULL(sound) != Errno::OK) copy += " unsound";
         }
       }
       if (first.empty()) first = copy;
-      if (copy != first && row) {
+      if (copy != first && kept) {
         problems.push_back("copies of block " + std::to_string(value) + " differ: " + first +
                            " / " + copy);
-      } else if (row && (copy == "absent" || copy.find("unsound") != std::string::npos)) {
+      } else if (kept && (copy == "absent" || copy.find("unsound") != std::string::npos)) {
         problems.push_back("block " + std::to_string(value) + ": " + copy);
       }
     }
