@@ -116,6 +116,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
                                    Caller caller);
   Task<Outcome<Created>> createLost(InodeId parent, std::string name, int flags, Caller caller);
   Task<Outcome<Attr>> linkNow(InodeId ino, InodeId parent, std::string name, Caller caller);
+  kj::Promise<Errno> removeName(InodeId parent, std::string name, bool directory, Caller caller);
   Task<Errno> changeNow(Fill fill);
   Task<Errno> renameNow(InodeId fromParent, std::string fromName, InodeId toParent,
                         std::string toName, uint32_t flags, Caller caller);

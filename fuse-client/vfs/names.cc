@@ -266,25 +266,23 @@ Task<Errno> Client::changeNow(Fill fill) {
 }
 
 kj::Promise<Errno> Client::unlink(InodeId parent, std::string name, Caller caller) {
-  if (options_.readOnly) return Errno::RO_FS;
-  return soft(
-      kj::Promise<Errno>(changeNow([parent, name, caller](schema::Command::Builder command) {
-        fillCredentials(command, caller);
-        auto unlink = command.getDo().initUnlink();
-        unlink.setParent(parent.value);
-        unlink.setName(bytesOf(name));
-      })));
+  return removeName(parent, kj::mv(name), false, kj::mv(caller));
 }
 
 kj::Promise<Errno> Client::rmdir(InodeId parent, std::string name, Caller caller) {
+  return removeName(parent, kj::mv(name), true, kj::mv(caller));
+}
+
+kj::Promise<Errno> Client::removeName(InodeId parent, std::string name, bool directory,
+                                      Caller caller) {
   if (options_.readOnly) return Errno::RO_FS;
-  return soft(
-      kj::Promise<Errno>(changeNow([parent, name, caller](schema::Command::Builder command) {
+  return soft(kj::Promise<Errno>(
+      changeNow([parent, name, directory, caller](schema::Command::Builder command) {
         fillCredentials(command, caller);
         auto unlink = command.getDo().initUnlink();
         unlink.setParent(parent.value);
         unlink.setName(bytesOf(name));
-        unlink.setDirectory(true);
+        unlink.setDirectory(directory);
       })));
 }
 

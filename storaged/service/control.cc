@@ -37,6 +37,18 @@ Task<void> verifyOne(AccessParts* parts, VerifyContext context) {
   context.getResults().setErr(err);
 }
 
+struct Page {
+  std::vector<BlockId> blocks;
+  bool atEnd;
+};
+
+Page pageOf(BlockStore& store, uint64_t above, uint32_t blocksWanted) {
+  uint32_t max = kj::min(kj::max(blocksWanted, 1u), kInventoryBlocksMax);
+  Page page{store.list(BlockId(above), max), false};
+  page.atEnd = page.blocks.size() < max;
+  return page;
+}
+
 }  // namespace
 
 kj::Promise<void> Control::remove(RemoveContext context) {
@@ -47,10 +59,10 @@ kj::Promise<void> Control::remove(RemoveContext context) {
 kj::Promise<void> Control::inventory(InventoryContext context) {
   return calls_->run([this, context]() mutable -> kj::Promise<void> {
     auto params = context.getParams();
-    uint32_t max = kj::min(kj::max(params.getBlocksMax(), 1u), kInventoryBlocksMax);
-    auto all = parts_.store.list(BlockId(params.getAbove()), max);
+    auto page = pageOf(parts_.store, params.getAbove(), params.getBlocksMax());
+    auto& all = page.blocks;
     auto results = context.getResults();
-    results.setAtEnd(all.size() < max);
+    results.setAtEnd(page.atEnd);
     auto blocks = results.initBlocks(static_cast<uint32_t>(all.size()));
     for (uint32_t i = 0; i < all.size(); ++i) blocks.set(i, all[i].value);
     return kj::READY_NOW;
@@ -67,10 +79,10 @@ kj::Promise<void> AdminAccess::status(StatusContext context) {
 kj::Promise<void> AdminAccess::blocks(BlocksContext context) {
   return calls_->run([this, context]() mutable -> kj::Promise<void> {
     auto params = context.getParams();
-    uint32_t max = kj::min(kj::max(params.getBlocksMax(), 1u), kInventoryBlocksMax);
-    auto all = parts_.store.list(BlockId(params.getAbove()), max);
+    auto page = pageOf(parts_.store, params.getAbove(), params.getBlocksMax());
+    auto& all = page.blocks;
     auto results = context.getResults();
-    results.setAtEnd(all.size() < max);
+    results.setAtEnd(page.atEnd);
     auto blocks = results.initBlocks(static_cast<uint32_t>(all.size()));
     for (uint32_t i = 0; i < all.size(); ++i) {
       KJ_IF_MAYBE(stored, parts_.store.find(all[i])) {
