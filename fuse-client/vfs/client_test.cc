@@ -249,8 +249,8 @@ TEST(Client, NothingThatTellsOfAnAnsweredWriteIsAnsweredBeforeItIsDone) {
 
 TEST(Client, AnAnsweredWriteThatFailsIsToldWithItsErrnoByFlushAndFsync) {
   EarlyWorld w;
-  EXPECT_EQ(w.a.write(w.handle(), 0, "new"), Errno::OK);
   auto second = w.a.open("f");
+  EXPECT_EQ(w.a.write(w.handle(), 0, "new"), Errno::OK);
   w.cluster.full = {1, 2};
   auto flush = w.a.vfs->flush(w.handle());
   w.go();
