@@ -24,7 +24,15 @@ fi
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 for f in /etc/apt/apt.conf.d/*proxy*; do [ -e "$f" ] && cp "$f" "$root/etc/apt/apt.conf.d/"; done
 
+left() { # processes whose root is the chroot
+  local p
+  for p in /proc/[0-9]*; do [ "$(readlink "$p/root" 2> /dev/null)" = "$root" ] && echo "${p#/proc/}"; done
+  true
+}
 cleanup() {
+  # Daemons that are on their way out need their /proc.
+  for _ in $(seq 60); do [ -z "$(left)" ] && break; sleep 0.5; done
+  for p in $(left); do echo "still there: $(tr '\0' ' ' < "/proc/$p/cmdline")"; kill "$p"; done
   for m in mnt/dfs sys dev/pts dev proc; do
     if mountpoint -q "$root/$m"; then umount -R -l "$root/$m" || true; fi
   done
