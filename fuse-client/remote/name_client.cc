@@ -282,13 +282,15 @@ kj::Promise<void> NameClient::end() {
 
 // --- mutations ---
 
-kj::Promise<Applied> NameClient::apply(kj::Function<void(schema::Command::Builder)> fill) {
+kj::Promise<Applied> NameClient::apply(kj::Function<void(schema::Command::Builder)> fill,
+                                       kj::Maybe<uint64_t> onlyEra) {
   auto pair = kj::newPromiseAndFulfiller<Applied>();
-  tasks_.add(mutate(kj::mv(fill), kj::mv(pair.fulfiller)));
+  tasks_.add(mutate(kj::mv(fill), onlyEra, kj::mv(pair.fulfiller)));
   return kj::mv(pair.promise);
 }
 
 Task<void> NameClient::mutate(kj::Function<void(schema::Command::Builder)> fill,
+                              kj::Maybe<uint64_t> onlyEra,
                               kj::Own<kj::PromiseFulfiller<Applied>> fulfiller) {
   co_await whenAttached();
   while (!unanswered_.empty() && nextSequence_ - *unanswered_.begin() >= kAnswerWindow) {
@@ -296,6 +298,10 @@ Task<void> NameClient::mutate(kj::Function<void(schema::Command::Builder)> fill,
   }
   if (!fulfiller->isWaiting()) co_return;  // given up before it was sent: it never happened
   auto era = era_;
+  if (onlyEra.orDefault(era) != era) {
+    fulfiller->fulfill(Applied());
+    co_return;
+  }
   auto sequence = nextSequence_++;
   unanswered_.insert(sequence);
   KJ_DEFER({

@@ -123,8 +123,10 @@ class NameClient final : private kj::TaskSet::ErrorHandler {
     }
   }
 
-  kj::Promise<Applied> apply(kj::Function<void(schema::Command::Builder)> fill);
-  // One mutation, exactly once. Dropping the promise does not stop what has been sent.
+  kj::Promise<Applied> apply(kj::Function<void(schema::Command::Builder)> fill,
+                             kj::Maybe<uint64_t> onlyEra = nullptr);
+  // One mutation, exactly once. Dropping the promise does not stop what has been sent. onlyEra: what
+  // rests on a lease must not be sent by the session after (IO).
 
   void background(kj::Promise<void> work) { tasks_.add(kj::mv(work)); }
 
@@ -143,6 +145,7 @@ class NameClient final : private kj::TaskSet::ErrorHandler {
   Task<void> renewFor(uint64_t number, schema::Session::Client client);
   Task<void> followView(uint64_t number, schema::Session::Client client);
   Task<void> mutate(kj::Function<void(schema::Command::Builder)> fill,
+                    kj::Maybe<uint64_t> onlyEra,
                     kj::Own<kj::PromiseFulfiller<Applied>> fulfiller);
   void lost(uint64_t number);
   void sessionHasEnded(kj::StringPtr how);

@@ -132,6 +132,7 @@ Task<Outcome<Attr>> Client::resizeNow(kj::Own<File> file, SetAttr set, bool open
                                       Caller caller) {
   // Under the lease and alone: sizes, and times that must come after those of earlier writes (Y4).
   auto ino = file->ino;
+  co_await requestsDone(kj::addRef(*file), Which::WRITES);  // also those that were given up
   {
     auto got = co_await exclusive(kj::addRef(*file));
     if (!got.ok()) {

@@ -177,8 +177,8 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   Task<Errno> killSetId(kj::Own<File> file, const LeaseUse& use);
   bool roomFor(const File& file, uint64_t offset, uint64_t bytes);
   Task<Errno> writeBlock(kj::Own<File> file, uint64_t index, uint32_t from,
-                         kj::ArrayPtr<const kj::byte> data);
-  Task<Errno> copyShared(kj::Own<File> file, FileRow old, BlockId to);
+                         kj::ArrayPtr<const kj::byte> data, const LeaseUse& use);
+  Task<Errno> copyShared(kj::Own<File> file, FileRow old, BlockId to, const LeaseUse& use);
   FifoLock& blockLock(File& file, uint64_t index);
   Time nextMtime(const File& file);
 
@@ -197,9 +197,10 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   // --- pages.cc
   bool hasEarly(InodeId ino);
   enum class Which { WRITES, EARLY };
+  static constexpr uint64_t kNoEnd = ~uint64_t(0);
   Task<void> requestsDone(kj::Own<File> file, Which which, uint64_t from = 0,
-                          uint64_t end = ~uint64_t(0));
-  // Those of that range that are not done now; EARLY: and answered.
+                          uint64_t end = kNoEnd, uint64_t before = kNoEnd);
+  // Writes of that range that are not done now and came before that one; EARLY: and are answered.
   kj::Promise<void> dropPages(File& file);
   void dropRange(File& file, uint64_t from, uint64_t end);
   Task<void> dropNow(kj::Own<File> file, std::vector<std::pair<uint64_t, uint64_t>> ranges,
@@ -253,7 +254,9 @@ class Client::Request {
   Request(Client& client, kj::Own<File> file, uint64_t offset, uint64_t bytes, bool write);
   ~Request() noexcept(false);
   KJ_DISALLOW_COPY(Request);
-  void answeredEarly() { file_->requests.at(id_).early = true; }
+  uint64_t id() const { return id_; }
+  void answeredEarly(uint64_t offset, uint64_t bytes);
+  // REQUIRES: it lies there, which for an append may not be where the kernel took it to be.
 
  private:
   Client& client_;

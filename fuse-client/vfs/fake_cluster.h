@@ -25,6 +25,7 @@ namespace dfs::fake {
 constexpr uint32_t kSmallBlock = 16384;
 
 struct Inode {
+  uint32_t blockBytes = kSmallBlock;
   schema::Kind kind = schema::Kind::FILE;
   uint32_t mode = 0644;
   uint64_t size = 0;
@@ -66,6 +67,7 @@ class Cluster {
   std::vector<Store> stores;
   std::map<uint64_t, uint64_t> nextBlock;  // by chain
   std::set<uint64_t> full;                 // chains without room
+  uint32_t blockBytes = kSmallBlock;       // of files that are made from now on
   bool roomy = false;                      // said in the answers to writes
   bool holdWrites = false;                 // until writesGo
   Signal writesGo;
@@ -75,6 +77,7 @@ class Cluster {
   uint64_t claimed = 0, rowsCalls = 0, published = 0;
   bool loseNextAnswer = false;  // of a mutation: applied, and then the connection goes
   kj::Function<void()> onRows = []() {};
+  kj::Function<void()> onSync = []() {};
   uint64_t nextIno = 2;
   uint64_t nextSequence = 1;
   uint64_t nextAttach = 1;
@@ -90,7 +93,7 @@ inline void attrTo(uint64_t ino, const Inode& i, schema::Attr::Builder b) {
   b.setMode(i.mode);
   b.setNlink(1);
   b.setSize(i.size);
-  b.setBlockBytes(kSmallBlock);
+  b.setBlockBytes(i.blockBytes);
   toWire(i.mtime, b.initMtime());
   b.initDataVersion().setCount(i.version);
   uint64_t allocated = 0;
@@ -255,6 +258,7 @@ inline std::pair<Errno, uint64_t> SessionServer::perform(schema::Command::Reader
     names[text(create.getName())] = ino;
     c_.inodes[ino].kind = create.getKind();
     c_.inodes[ino].mode = create.getMode();
+    c_.inodes[ino].blockBytes = c_.blockBytes;
     return {Errno::OK, ino};
   }
   if (what.isPublish()) {
@@ -274,7 +278,7 @@ inline std::pair<Errno, uint64_t> SessionServer::perform(schema::Command::Reader
     auto& i = c_.inodes[set.getIno()];
     if (set.getSet().getSize()) {
       BlockMap map;
-      map.reset(i.size, kSmallBlock, true);
+      map.reset(i.size, i.blockBytes, true);
       for (auto& [index, row] : i.rows) map.put(index, row);
       map.resize(set.getSize());
       i.rows = map.rows();
@@ -417,6 +421,7 @@ class StoreServer final : public schema::StorageDaemon::Server {
     return kj::READY_NOW;
   }
   kj::Promise<void> sync(SyncContext x) override {
+    c_.onSync();
     auto& store = c_.stores[number_];
     store.synced = store.blocks;
     x.getResults().setSince(store.since);

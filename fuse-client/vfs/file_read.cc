@@ -34,7 +34,9 @@ kj::Promise<Outcome<kj::Array<kj::byte>>> Client::read(FileHandle handle, uint64
 Task<Outcome<kj::Array<kj::byte>>> Client::readNow(kj::Own<File> file, uint64_t offset,
                                                    uint32_t bytes) {
   auto request = kj::heap<Request>(*this, kj::addRef(*file), offset, bytes, false);
-  co_await requestsDone(kj::addRef(*file), Which::EARLY, offset, offset + bytes);
+  // At the end of what is known the file may already be longer: what extends it is waited for too.
+  bool inside = file->held() && offset + bytes <= file->map.size();
+  co_await requestsDone(kj::addRef(*file), Which::EARLY, offset, inside ? offset + bytes : kNoEnd);
   std::set<BlockId> refused;
   uint32_t refusals = 0;
   for (;;) {

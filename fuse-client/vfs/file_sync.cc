@@ -45,7 +45,8 @@ Task<Errno> Client::syncStamps(kj::Own<File> file) {
     if (covered(stamp, *synced)) continue;
     // The bytes are no longer kept here, so they cannot be written again (Y3).
     loseData(*file, "its storage daemons lost what they had not synced");
-    break;
+    // Once: whoever asks again gets what is left. A rename does not put it in a good file's place.
+    co_return Errno::IO;
   }
   co_return Errno::OK;
 }
@@ -96,7 +97,8 @@ Task<Errno> Client::publishRows(kj::Own<File> file) {
             list[i].setEnd(piece[i].row.end);
             list[i].setShared(piece[i].row.shared);
           }
-        });
+        },
+        era);
     if (file->leaseEra != era || !file->held()) co_return Errno::IO;
     if (applied.err != Errno::OK) {
       file->dataDirty = file->dataDirty || written;

@@ -110,10 +110,13 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   auto use = kj::mv(*got);
   kj::Own<FifoLock::Hold> hold;
   if (writing.append) {
-    hold = co_await file->ops.alone();  // the end of the file is where nobody else is writing
+    // The end of the file is where nobody else is writing.
+    co_await requestsDone(kj::addRef(*file), Which::WRITES, 0, kNoEnd, request.id());
+    hold = co_await file->ops.alone();
   } else {
-    // Its turn in the order of overlapping ones was given by its arrival (C6).
-    co_await requestsDone(kj::addRef(*file), Which::EARLY, offset, offset + writing.data.size());
+    // Overlapping ones in order of arrival, also where nobody waits for the earlier one any more (C6).
+    co_await requestsDone(kj::addRef(*file), Which::WRITES, offset, offset + writing.data.size(),
+                          request.id());
     hold = co_await file->ops.shared();
   }
   if (!use->good()) co_return Errno::IO;
@@ -126,7 +129,11 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
     offset = file->map.size();
   }
   if (writing.fromWriteback) {
-    // V2: pages of a mapping never extend the file.
+    // V2: pages of a mapping never extend the file; an earlier write may be about to.
+    if (offset + bytes.size() > file->map.size()) {
+      co_await requestsDone(kj::addRef(*file), Which::EARLY, offset, kNoEnd, request.id());
+      if (!use->good()) co_return Errno::IO;
+    }
     if (offset >= file->map.size()) co_return asked;
     bytes = bytes.slice(0, kj::min(bytes.size(), file->map.size() - offset));
   }
@@ -139,8 +146,8 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   }
   kj::Maybe<kj::Own<WriteWindow::Place>> place;
   if (writing.mayEarly && bytes.size() == asked && roomFor(*file, offset, asked)) {
-    place = kj::heap<WriteWindow::Place>(window_, asked, [&request, &reply, asked]() {
-      request.answeredEarly();
+    place = kj::heap<WriteWindow::Place>(window_, asked, [&request, &reply, offset, asked]() {
+      request.answeredEarly(offset, asked);
       reply.give(asked);
     });
   }
@@ -182,7 +189,7 @@ Task<Outcome<uint32_t>> Client::writePieces(kj::Own<File> file, uint64_t offset,
     uint64_t piece = kj::min(blockBytes - from, uint64_t(kWriteBytesMax - from % kWriteBytesMax));
     piece = kj::min(piece, bytes.size() - done);
     err = co_await writeBlock(kj::addRef(*file), at / blockBytes, from,
-                              bytes.slice(done, done + piece));
+                              bytes.slice(done, done + piece), use);
     if (!use.good()) err = Errno::IO;
     if (err == Errno::OK) done += static_cast<uint32_t>(piece);
   }
@@ -191,41 +198,44 @@ Task<Outcome<uint32_t>> Client::writePieces(kj::Own<File> file, uint64_t offset,
 }
 
 Task<Errno> Client::writeBlock(kj::Own<File> file, uint64_t index, uint32_t from,
-                               kj::ArrayPtr<const kj::byte> data) {
+                               kj::ArrayPtr<const kj::byte> data, const LeaseUse& use) {
+  // The lease is looked at after each wait: the next session of this client is live too, so the fence
+  // would let through what belongs to the last one (C3).
   auto lock = co_await blockLock(*file, index).alone();
+  if (!use.good()) co_return Errno::IO;
   auto err = co_await ensureRows(kj::addRef(*file), index, index);
   if (err != Errno::OK) co_return err;
-  auto era = file->leaseEra;
+  if (!use.good()) co_return Errno::IO;
   auto to = from + static_cast<uint32_t>(data.size());
   auto plan = file->map.plan(index, to);
   auto block = plan.block;
   bool fresh = block.value == 0;
-  if (fresh) {
-    auto id = co_await ranges_.next(file->ino, nullptr);
-    if (!id.ok()) co_return id.err();
-    block = *id;
-  }
+  bool copies = fresh && plan.old.shared;
   for (bool second = false;; second = true) {
-    if (fresh && plan.old.shared) {
-      auto copied = co_await copyShared(kj::addRef(*file), plan.old, block);
+    if (fresh) {
+      auto id = second ? co_await ranges_.next(file->ino, block.chain())
+                       : co_await ranges_.next(file->ino, nullptr);
+      if (!id.ok()) co_return id.err();
+      block = *id;
+    }
+    if (copies) {
+      auto copied = co_await copyShared(kj::addRef(*file), plan.old, block, use);
       if (copied != Errno::OK) co_return copied;
       if (to > plan.old.end) plan.clearFrom = plan.old.end;
     }
+    if (!use.good()) co_return Errno::IO;
     auto written = co_await storage_.write(block, from, data, plan.clearFrom);
-    if (file->leaseEra != era || !file->held()) co_return Errno::IO;
+    if (!use.good()) co_return Errno::IO;
     if (written.ok()) {
       file->uncovered.insert(kj::mv(*written));
       break;
     }
-    if (written.err() != Errno::NO_SPACE || !fresh || second) co_return written.err();
     // That chain is full; another may not be.
-    auto other = co_await ranges_.next(file->ino, block.chain());
-    if (!other.ok()) co_return other.err();
-    block = *other;
+    if (written.err() != Errno::NO_SPACE || !fresh || second) co_return written.err();
   }
   if (!file->dirty() || file->dirtySinceMs == 0) file->dirtySinceMs = nowMs();
   // A copy of what was shared has all of the old bytes.
-  if (fresh && plan.old.shared) file->map.written(index, block, plan.old.end);
+  if (copies) file->map.written(index, block, plan.old.end);
   file->map.written(index, block, to);
   file->mtime = nextMtime(*file);
   file->mtimeDirty = true;
@@ -234,14 +244,15 @@ Task<Errno> Client::writeBlock(kj::Own<File> file, uint64_t index, uint32_t from
   co_return Errno::OK;
 }
 
-Task<Errno> Client::copyShared(kj::Own<File> file, FileRow old, BlockId to) {
+Task<Errno> Client::copyShared(kj::Own<File> file, FileRow old, BlockId to, const LeaseUse& use) {
   // G7: nothing is written in place into what is another file's too.
   for (uint32_t at = 0; at < old.end; at += kWriteBytesMax) {
     auto bytes = kj::min(old.end - at, kWriteBytesMax);
     auto data = co_await storage_.read(old.block, at, bytes, file->leaseView);
     if (!data.ok()) co_return data.err() == Errno::NO_BLOCK ? Errno::IO : data.err();
-    if (data->size() != bytes) co_return Errno::IO;
+    if (data->size() != bytes || !use.good()) co_return Errno::IO;
     auto written = co_await storage_.write(to, at, *data, file->map.blockBytes());
+    if (!use.good()) co_return Errno::IO;
     if (!written.ok()) co_return written.err();
     file->uncovered.insert(kj::mv(*written));
   }

@@ -267,6 +267,7 @@ Task<Errno> Client::ensureRows(kj::Own<File> file, uint64_t first, uint64_t last
   for (auto group = BlockMap::groupOf(first); group <= BlockMap::groupOf(last); ++group) {
     auto from = group * kRowsPerAnswerMax;
     if (file->map.groupKnown(group)) continue;
+    if (!file->held()) co_return Errno::IO;
     auto sequence = file->sequence;
     auto cuts = file->map.cuts();
     auto ino = file->ino.value;

@@ -8,16 +8,21 @@ namespace dfs {
 namespace {
 
 constexpr uint64_t kPageBytesMax = 64u << 10;  // of any kernel we run on
-constexpr uint64_t kEnd = ~uint64_t(0);
+
+uint64_t pageStart(uint64_t offset) {
+  return offset / kPageBytesMax * kPageBytesMax;
+}
+
+uint64_t pageEnd(uint64_t end) {
+  return pageStart(end + kPageBytesMax - 1);
+}
 
 }  // namespace
 
 Client::Request::Request(Client& client, kj::Own<File> file, uint64_t offset, uint64_t bytes,
                          bool write)
     : client_(client), file_(kj::mv(file)), id_(file_->nextRequest++) {
-  uint64_t from = offset / kPageBytesMax * kPageBytesMax;
-  uint64_t end = (offset + bytes + kPageBytesMax - 1) / kPageBytesMax * kPageBytesMax;
-  file_->requests[id_] = {from, end, write};
+  file_->requests[id_] = {offset, offset + bytes, write};
   file_->lastUsedMs = client.nowMs();
 }
 
@@ -25,8 +30,15 @@ Client::Request::~Request() noexcept(false) {
   auto range = file_->requests[id_];
   file_->requests.erase(id_);
   // A page under the request was passed over by a drop: its turn comes now.
-  if (range.dropAfter) client_.dropRange(*file_, range.from, range.end);
+  if (range.dropAfter) client_.dropRange(*file_, pageStart(range.from), pageEnd(range.end));
   file_->changed.wake();
+}
+
+void Client::Request::answeredEarly(uint64_t offset, uint64_t bytes) {
+  auto& range = file_->requests.at(id_);
+  range.early = true;
+  range.from = kj::min(range.from, offset);
+  range.end = kj::max(range.end, offset + bytes);
 }
 
 bool Client::hasEarly(InodeId ino) {
@@ -38,12 +50,13 @@ bool Client::hasEarly(InodeId ino) {
   return false;
 }
 
-Task<void> Client::requestsDone(kj::Own<File> file, Which which, uint64_t from, uint64_t end) {
+Task<void> Client::requestsDone(kj::Own<File> file, Which which, uint64_t from, uint64_t end,
+                                uint64_t before) {
   // Not what comes later.
   std::vector<uint64_t> now;
   for (auto& [id, range] : file->requests) {
     bool meant = which == Which::EARLY ? range.early : range.write;
-    if (meant && range.from < end && from < range.end) now.push_back(id);
+    if (meant && id < before && range.from < end && from < range.end) now.push_back(id);
   }
   for (auto id : now) {
     while (file->requests.count(id) != 0) co_await file->changed.next();
@@ -66,7 +79,7 @@ kj::Promise<void> Client::dropPages(File& file) {
   std::vector<std::pair<uint64_t, uint64_t>> taken, gaps;
   for (auto& [id, range] : file.requests) {
     range.dropAfter = true;
-    taken.push_back({range.from, range.end});
+    taken.push_back({pageStart(range.from), pageEnd(range.end)});
   }
   std::sort(taken.begin(), taken.end());
   uint64_t at = 0;
@@ -74,7 +87,7 @@ kj::Promise<void> Client::dropPages(File& file) {
     if (from > at) gaps.push_back({at, from});
     at = kj::max(at, end);
   }
-  gaps.push_back({at, kEnd});
+  gaps.push_back({at, kNoEnd});
   if (file.requests.empty()) file.pagesPresent = false;
   file.pagesMixed = false;
   auto pair = kj::newPromiseAndFulfiller<void>();
@@ -99,7 +112,7 @@ Task<void> Client::dropNow(kj::Own<File> file, std::vector<std::pair<uint64_t, u
     });
     if (attributes) co_await kernel->dropAttributes(file->ino);
     for (auto& [from, end] : ranges) {
-      co_await kernel->dropPages(file->ino, from, end == kEnd ? 0 : end - from);
+      co_await kernel->dropPages(file->ino, from, end == kNoEnd ? 0 : end - from);
     }
   }
 }

@@ -197,6 +197,8 @@ Task<void> DiskBlockStore::start() {
           u.sums.back() = sum;
         } else if (std::find(earlier.begin(), earlier.end(), uint64_t(0)) != earlier.end()) {
           u.sums.back() = 0;
+        } else {
+          u.sums.back() = kTornSum;
         }
       }
       // A whole block whose bytes did not all arrive never was: back to what was before.

@@ -24,6 +24,7 @@ struct DiskBlockStore::Edit {
   BlockRecord record;  // after it
   bool creates = false;
   bool overwrites = false;  // touches units that have bytes: then the intent goes first
+  bool clears = false;      // takes away units that have bytes
   uint32_t firstUnit = 0;   // of the write itself
   uint32_t count = 0;
   std::vector<uint64_t> sums;      // new, of those
@@ -95,6 +96,10 @@ Task<Errno> DiskBlockStore::planEdit(Edit& edit, const BlockWrite& write) {
   uint32_t length = edit.record.length;
   if (write.clearFrom < length) {
     edit.clearFirst = unitsUpTo(write.clearFrom);
+    if (edit.clearFirst < unitsUpTo(length)) {
+      auto gone = sums(write.block, edit.clearFirst, unitsUpTo(length) - edit.clearFirst);
+      for (auto sum : gone) edit.clears = edit.clears || sum != 0;
+    }
     uint32_t unit = write.clearFrom / kUnitBytes;
     if (write.clearFrom % kUnitBytes != 0 && unit < edit.firstUnit) {
       auto sum = sums(write.block, unit, 1)[0];
@@ -203,7 +208,8 @@ Task<Errno> DiskBlockStore::update(BlockWrite write) {
   }
   auto sequence = co_await appendIntent(kj::mv(intent));
   if (!sequence.ok()) co_return sequence.err();
-  if (edit.overwrites && mayHoldSynced(write.block)) {
+  if ((edit.overwrites || edit.clears) && mayHoldSynced(write.block)) {
+    // Or, of clearing: later bytes go where the synced index still expects the old ones.
     err = co_await log_.sync();
     if (err != Errno::OK) co_return fail(err, "syncing the intent log");
     logSynced_ = kj::max(logSynced_, *sequence);
@@ -330,7 +336,8 @@ Task<void> DiskBlockStore::acceptNow(BlockId block) {
   intent.sums = sums(block, 0, unitsUpTo(r.length));
   auto unit = kj::heapArray<kj::byte>(kUnitBytes);
   for (uint32_t i = 0; i < intent.sums.size(); ++i) {
-    if (intent.sums[i] == 0) continue;
+    // What was whole keeps its sum: bytes that have gone bad since do not become right.
+    if (intent.sums[i] != kTornSum) continue;
     auto n = co_await segments_.read(r.slot, i * kUnitBytes, unit);
     if (!n.ok()) {
       fail(n.err(), "reading a doubtful block");

@@ -26,6 +26,10 @@ inline constexpr uint32_t kSlotsPerSegment = 16;  // a slot is kBlockBytes of a 
 using Group =
     std::array<uint64_t, kUnitsPerGroup>;  // 0: the unit was never written and reads as zeros
 
+inline constexpr uint64_t kTornSum = 1;
+// In place of a unit's sum: a crash left bytes of no known state there. Until the block is replaced or
+// accepted the unit cannot be read.
+
 struct BlockRecord {
   uint64_t slot = 0;
   BlockVersion at;

@@ -94,6 +94,7 @@ Task<void> Resync::run(ChainId chain, Goal goal) {
 
 Task<Errno> Resync::walk(ChainId chain, Goal goal) {
   BlockId above(chain, 0);
+  bool bad = false;
   for (;;) {
     auto theirs = co_await inventory(chain, goal, above);
     if (theirs.err != Errno::OK) co_return theirs.err;
@@ -134,12 +135,15 @@ Task<Errno> Resync::walk(ChainId chain, Goal goal) {
       auto all = kj::joinPromises(sends.finish());
       auto results = co_await kj::mv(all);
       for (auto err : results) {
-        if (err != Errno::OK) co_return err;
+        // One that is bad here does not keep all others from having two copies.
+        bad = bad || err == Errno::CORRUPT;
+        if (err != Errno::OK && err != Errno::CORRUPT) co_return err;
       }
     }
     if (end.chain() != chain) break;  // nothing of either side lies further up
     above = end;
   }
+  if (bad) co_return Errno::CORRUPT;
   auto err = co_await sayDone(chain, goal);
   co_return err;
 }
