@@ -1,6 +1,9 @@
 #include "common/mount_note.h"
 
+#include "common/mounts.h"
+
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 #include <nlohmann/json.hpp>
 
@@ -83,9 +86,10 @@ kj::Maybe<MountNote> mountNoteAt(uint64_t device) {
 }
 
 kj::Maybe<MountNote> mountNoteOf(const std::string& path) {
-  struct stat st {};
-  if (lstat(path.c_str(), &st) != 0) return nullptr;
-  return mountNoteAt(st.st_dev);
+  KJ_IF_MAYBE(mount, dfsMountHolding(mountPath(path))) {
+    return mountNoteAt(makedev(mount->major, mount->minor));
+  }
+  return nullptr;
 }
 
 }  // namespace dfs

@@ -24,7 +24,7 @@ void writeMountNote(
         note);  // best effort: a mount without one works, only the tools need --nameserver
 void removeMountNote(uint64_t device);
 kj::Maybe<MountNote> mountNoteOf(const std::string& path);
-// Of the mount in which `path` lies. Does not touch the file system behind it beyond one stat().
+// Of the mount in which `path` lies. Asks the kernel only, never the mount: its servers may be away.
 kj::Maybe<MountNote> mountNoteAt(uint64_t device);
 
 }  // namespace dfs

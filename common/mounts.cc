@@ -1,6 +1,7 @@
 #include "common/mounts.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
@@ -8,12 +9,16 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <vector>
 
 namespace dfs {
 namespace {
+
+constexpr int kLinksMax = 40;  // as the kernel
 
 std::string unescaped(const std::string& text) {
   // mountinfo writes blank, tab, newline and backslash as \ooo.
@@ -29,41 +34,128 @@ std::string unescaped(const std::string& text) {
   return plain;
 }
 
-}  // namespace
-
-std::string mountPath(const std::string& given) {
-  namespace fs = std::filesystem;
-  auto path = fs::absolute(given).lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();
-  std::error_code ec;
-  auto whole = fs::canonical(path, ec);
-  if (!ec) return whole.string();
-  auto parent = fs::canonical(path.parent_path(), ec);
-  return ec ? path.string() : (parent / path.filename()).string();
-}
-
-kj::Maybe<MountLine> mountedAt(const std::string& path) {
-  // The last line for a path is the one on top.
-  kj::Maybe<MountLine> found;
+std::vector<MountLine> allMounts() {
+  std::vector<MountLine> all;
   std::ifstream file("/proc/self/mountinfo");
   std::string line;
   while (std::getline(file, line)) {
     std::istringstream words(line);
-    std::string id, parent, device, root, point, word;
+    std::string id, parent, device, root, point, word, source, options;
     words >> id >> parent >> device >> root >> point;
-    if (unescaped(point) != path) continue;
     MountLine m;
     if (sscanf(device.c_str(), "%u:%u", &m.major, &m.minor) != 2) continue;
     while (words >> word && word != "-") {
     }
-    words >> m.type;
-    found = m;
+    words >> m.type >> source >> options;
+    auto owner = ("," + options).find(",user_id=");
+    if (owner != std::string::npos) {
+      m.owner = static_cast<uint32_t>(strtoul(options.c_str() + owner + 8, nullptr, 10));
+    }
+    m.point = unescaped(point);
+    all.push_back(m);
+  }
+  return all;
+}
+
+bool isAtOrBelow(const std::string& path, const std::string& point) {
+  if (point == "/") return true;
+  return path.starts_with(point) && (path.size() == point.size() || path[point.size()] == '/');
+}
+
+kj::Maybe<MountLine> topmostAt(const std::vector<MountLine>& all, const std::string& path) {
+  // The last line for a path is the one on top.
+  for (auto m = all.rbegin(); m != all.rend(); ++m) {
+    if (m->point == path) return *m;
+  }
+  return nullptr;
+}
+
+kj::Maybe<MountLine> dfsHolding(const std::vector<MountLine>& all, const std::string& path) {
+  kj::Maybe<MountLine> found;
+  size_t longest = 0;
+  for (auto& m : all) {
+    if (!isAtOrBelow(path, m.point) || m.point.size() < longest) continue;
+    longest = m.point.size();
+    if (m.isDfs()) {
+      found = m;
+    } else {
+      // Another file system lies over it, or below it and nearer to the path.
+      found = nullptr;
+    }
   }
   return found;
 }
 
+bool leadsThroughDfs(const std::vector<MountLine>& all, const std::string& path) {
+  for (auto& m : all) {
+    if (m.isDfs() && isAtOrBelow(path, m.point)) return true;
+  }
+  return false;
+}
+
+std::deque<std::string> partsOf(const std::string& path) {
+  std::deque<std::string> parts;
+  std::istringstream stream(path);
+  std::string part;
+  while (std::getline(stream, part, '/')) {
+    if (!part.empty() && part != ".") parts.push_back(part);
+  }
+  return parts;
+}
+
+}  // namespace
+
+std::string mountPath(const std::string& given) {
+  // As the kernel walks a path, but that it stops to look where a mount of DFS begins. (The mount's root itself is safe: that it
+  // is no link the kernel knows without asking.)
+  std::error_code ec;
+  auto whole = given;
+  if (!given.starts_with("/")) whole = std::filesystem::current_path(ec).string() + "/" + given;
+  auto all = allMounts();
+  auto parts = partsOf(whole);
+  std::string path;  // empty: the root
+  int links = 0;
+  while (!parts.empty()) {
+    auto part = parts.front();
+    parts.pop_front();
+    if (part == "..") {
+      path.erase(path.empty() ? 0 : path.rfind('/'));
+      continue;
+    }
+    auto next = path + "/" + part;
+    char target[PATH_MAX];
+    ssize_t n = -1;
+    if (!leadsThroughDfs(all, next) && links < kLinksMax) {
+      n = readlink(next.c_str(), target, sizeof target);
+    }
+    if (n <= 0) {
+      path = next;
+      continue;
+    }
+    ++links;
+    std::string link(target, static_cast<size_t>(n));
+    if (link.starts_with("/")) path.clear();
+    auto more = partsOf(link);
+    parts.insert(parts.begin(), more.begin(), more.end());
+  }
+  return path.empty() ? "/" : path;
+}
+
+kj::Maybe<MountLine> mountedAt(const std::string& path) {
+  return topmostAt(allMounts(), path);
+}
+
+kj::Maybe<MountLine> dfsMountHolding(const std::string& path) {
+  return dfsHolding(allMounts(), path);
+}
+
 int detachMount(const std::string& path, bool lazy) {
-  if (geteuid() == 0) return umount2(path.c_str(), lazy ? MNT_DETACH : 0) == 0 ? 0 : errno;
+  if (geteuid() == 0) {
+    return umount2(path.c_str(), (lazy ? MNT_DETACH : 0) | UMOUNT_NOFOLLOW) == 0 ? 0 : errno;
+  }
+  KJ_IF_MAYBE(mount, mountedAt(path)) {
+    if (mount->owner != geteuid()) return EPERM;
+  }
   pid_t pid = fork();
   if (pid < 0) return errno;
   if (pid == 0) {
@@ -77,7 +169,7 @@ int detachMount(const std::string& path, bool lazy) {
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return 0;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 127) return ENOENT;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 127) return ENOPKG;
   // It says no number; when it is not in use the reason is that it is somebody else's.
   return lazy ? EPERM : EBUSY;
 }
