@@ -13,10 +13,16 @@ void prepareProcess();
 // and SIGHUP are left to endSignal(). REQUIRES: called first in main(), before a kj::UnixEventPort
 // exists.
 
+void prepareCommand();
+// The same for a command that a person waits for: SIGTERM and SIGINT end it as they end any other.
+
 kj::Promise<int> endSignal(kj::UnixEventPort& port);
 // Resolves with the first SIGTERM or SIGINT.
 
 bool isLoopback(kj::StringPtr address);
 // "127.x:p", "[::1]:p", "localhost:p" and "unix:..." are.
+
+kj::Maybe<kj::String> wrongAddress(kj::StringPtr address);
+// A sentence if that is no address to call: "HOST:PORT" with a port from 1 to 65535, or "unix:/path". Nothing is looked up.
 
 }  // namespace dfs
