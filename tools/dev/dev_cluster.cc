@@ -1,7 +1,9 @@
 #include "tools/dev/dev_cluster.h"
 
+#include "common/config.h"
 #include "common/mounts.h"
 #include "common/serving.h"
+#include "tools/dev/command_failure.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -25,6 +27,7 @@ namespace fs = std::filesystem;
 
 constexpr uint32_t kServeMsMax = 60'000;
 constexpr uint32_t kStopMs = 20'000;
+constexpr uint32_t kStoresMax = 64;
 
 uint16_t freePort() {
   kj::AutoCloseFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -67,6 +70,24 @@ ProcessId processOf(const nlohmann::json& member) {
   return {member.value("pid", 0), member.value("born", uint64_t(0))};
 }
 
+void checkShape(const DevShape& shape) {
+  if (shape.nameservers != 1) {
+    failCommand(kExitUsage,
+                "a cluster has one name server for now: groups of three and five come later; use "
+                "--nameservers 1, not " +
+                    std::to_string(shape.nameservers));
+  }
+  if (shape.stores < 1 || shape.stores > kStoresMax) {
+    failCommand(kExitUsage, "--stores is from 1 to " + std::to_string(kStoresMax) + ", not " +
+                                std::to_string(shape.stores));
+  }
+  if (shape.replicas < 1 || shape.replicas > shape.stores) {
+    failCommand(kExitUsage, "--replicas is from 1 to the number of stores (" +
+                                std::to_string(shape.stores) + "), not " +
+                                std::to_string(shape.replicas));
+  }
+}
+
 }  // namespace
 
 bool isMountPoint(const std::string& path) {
@@ -97,9 +118,8 @@ DevCluster::DevCluster(const std::string& root) {
   root_ = fs::weakly_canonical(fs::absolute(root)).string();
   while (root_.size() > 1 && root_.back() == '/') root_.pop_back();
   if (!fs::exists(root_)) return;
-  int fd;
-  KJ_SYSCALL(fd = open((root_ + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600),
-             root_.c_str());
+  int fd = open((root_ + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) failCommand(exitCodeOf(errno), root_ + ": " + strerror(errno));
   lock_ = kj::AutoCloseFd(fd);
   KJ_SYSCALL(flock(lock_, LOCK_EX));
   run_ = socketDirectory(root_);
@@ -120,7 +140,12 @@ void DevCluster::save() {
 }
 
 void DevCluster::make(const DevShape& shape) {
-  fs::create_directories(root_);
+  std::error_code ec;
+  fs::create_directories(root_, ec);
+  if (ec) {
+    failCommand(exitCodeOf(ec.value()),
+                "the directory cannot be made: " + root_ + ": " + ec.message());
+  }
   if (lock_.get() < 0) *this = DevCluster(root_);
   // Another command may have made it while this one waited for the lock.
   if (exists_) return;
@@ -149,13 +174,7 @@ void DevCluster::make(const DevShape& shape) {
 }
 
 void DevCluster::up(const DevShape& shape, bool shapeGiven) {
-  KJ_REQUIRE(shape.nameservers == 1,
-             "a cluster has one name server for now: groups of three and five come later; use "
-             "--nameservers 1",
-             shape.nameservers);
-  KJ_REQUIRE(shape.stores >= 1 && shape.stores <= 64, "from 1 to 64 stores", shape.stores);
-  KJ_REQUIRE(shape.replicas >= 1 && shape.replicas <= shape.stores,
-             "as many copies as stores at the most", shape.replicas);
+  checkShape(shape);
   if (!exists_) make(shape);
   if (shapeGiven) {
     KJ_REQUIRE(
@@ -193,11 +212,10 @@ DevCluster::Json& DevCluster::member(const std::string& id) {
   for (auto list : {"nameservers", "stores", "mounts"}) {
     for (auto& m : cluster_[list]) {
       if (m["id"] == id) return m;
-      known += " " + m["id"].get<std::string>();
+      known += (known.empty() ? "" : ", ") + m["id"].get<std::string>();
     }
   }
-  KJ_FAIL_REQUIRE("there is no such process in this cluster; there are:", known.c_str(),
-                  id.c_str());
+  failCommand(kExitNotFound, "this cluster has no \"" + id + "\"; it has " + known);
 }
 
 void DevCluster::launchAny(Json& member) {
@@ -298,6 +316,12 @@ void DevCluster::awaitMount(const Json& m) {
 }
 
 void DevCluster::down() {
+  // What is stopped must go on: mounts save to it before they end.
+  for (auto list : {"nameservers", "stores"}) {
+    for (auto& m : cluster_[list]) {
+      if (runs(m)) ::kill(m["pid"].get<pid_t>(), SIGCONT);
+    }
+  }
   for (auto& m : cluster_["mounts"]) {
     std::string path = m["path"];
     // SIGTERM makes dfs-mount unmount, publish and end its session; what is stopped must go on to hear it.
@@ -308,9 +332,7 @@ void DevCluster::down() {
   }
   for (auto list : {"stores", "nameservers"}) {
     for (auto& m : cluster_[list]) {
-      if (!runs(m)) continue;
-      ::kill(m["pid"].get<pid_t>(), SIGCONT);
-      ::kill(m["pid"].get<pid_t>(), SIGTERM);
+      if (runs(m)) ::kill(m["pid"].get<pid_t>(), SIGTERM);
     }
     for (auto& m : cluster_[list]) {
       std::string id = m["id"];
@@ -324,7 +346,9 @@ void DevCluster::down() {
 void DevCluster::signal(const std::string& id, int number, const char* what) {
   auto& m = member(id);
   KJ_REQUIRE(runs(m), "it does not run", id.c_str());
-  KJ_SYSCALL(::kill(m["pid"].get<pid_t>(), number), what);
+  if (::kill(m["pid"].get<pid_t>(), number) != 0) {
+    failCommand(exitCodeOf(errno), std::string(what) + " to " + id + ": " + strerror(errno));
+  }
 }
 
 void DevCluster::kill(const std::string& id) {

@@ -1,3 +1,4 @@
+#include "tools/dev/command_failure.h"
 #include "tools/dev/dev_cluster.h"
 #include "tools/dfs/verb.h"
 
@@ -17,9 +18,11 @@ struct DevArguments {
 
 DevCluster openExisting(const std::string& root) {
   DevCluster cluster(root);
-  KJ_REQUIRE(cluster.exists(),
-             "there is no cluster in this directory; `dfs dev up --root DIR` makes one",
-             root.c_str());
+  if (!cluster.exists()) {
+    failCommand(
+        kExitNotFound,
+        "there is no cluster in this directory; `dfs dev up --root DIR` makes one: " + root);
+  }
   return cluster;
 }
 

@@ -3,11 +3,13 @@
 #include "common/log.h"
 #include "common/process.h"
 #include "common/sentence.h"
+#include "tools/dev/command_failure.h"
 #include "tools/dfs/verb.h"
 
 #include <kj/debug.h>
 #include <nlohmann/json.hpp>
 
+#include <filesystem>
 #include <iostream>
 #include <memory>
 
@@ -28,6 +30,39 @@ void addVersion(Tool& tool) {
       return kExitOk;
     };
   });
+}
+
+std::string unknownVerb(const CLI::App& app, int argc, char** argv) {
+  // A sentence about the first word that stands where a verb must, and is none; empty: there is no such word.
+  const CLI::App* at = &app;
+  for (int i = 1; i < argc && at->get_require_subcommand_min() > 0; ++i) {
+    std::string word = argv[i];
+    if (word.starts_with("-")) continue;
+    const CLI::App* next = nullptr;
+    std::vector<std::string> known;
+    std::string list;
+    for (auto verb : at->get_subcommands(nullptr)) {
+      if (verb->get_name() == word) next = verb;
+      known.push_back(verb->get_name());
+      list += (list.empty() ? "" : ", ") + verb->get_name();
+    }
+    if (next == nullptr) {
+      auto near = nearest(word, known);
+      return "there is no verb \"" + word + "\"" +
+             (near.empty() ? "; there are " + list : "; did you mean \"" + near + "\"?");
+    }
+    at = next;
+  }
+  return "";
+}
+
+int perform(const std::function<int()>& action) {
+  try {
+    return action();
+  } catch (const std::filesystem::filesystem_error& e) {
+    // Of the library's sentence a person needs the path and the reason.
+    failCommand(exitCodeOf(e.code().value()), e.path1().string() + ": " + e.code().message());
+  }
 }
 
 int run(int argc, char** argv) {
@@ -53,13 +88,14 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);
-    std::cerr << "dfs: " << e.what() << "\nTry 'dfs --help'.\n";
+    auto unknown = unknownVerb(app, argc, argv);
+    std::cerr << "dfs: " << (unknown.empty() ? e.what() : unknown) << "\nTry 'dfs --help'.\n";
     return kExitUsage;
   }
   int code = kExitFailed;
-  KJ_IF_MAYBE(e, kj::runCatchingExceptions([&]() { code = tool.action(); })) {
+  KJ_IF_MAYBE(e, kj::runCatchingExceptions([&]() { code = perform(tool.action); })) {
     std::cerr << "dfs: " << sentenceOf(*e) << "\n";
-    return e->getType() == kj::Exception::Type::DISCONNECTED ? kExitUnreachable : kExitFailed;
+    return exitCodeOf(*e);
   }
   return code;
 }
@@ -68,7 +104,7 @@ int run(int argc, char** argv) {
 }  // namespace dfs
 
 int main(int argc, char** argv) {
-  dfs::prepareProcess();
+  dfs::prepareCommand();
   dfs::Log log({"error", "", "dfs"});
   return dfs::run(argc, argv);
 }

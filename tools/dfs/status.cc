@@ -105,7 +105,7 @@ void addStatus(Tool& tool) {
   verb->footer("Example:\n  dfs status /mnt/dfs\n  dfs status --nameserver host1:7400 --json");
   verb->callback([&tool, json]() {
     tool.action = [&tool, json]() {
-      ClusterClient cluster(tool.where);
+      ClusterClient cluster(tool.where, kGlanceMs);
       auto answer = cluster.ask(cluster.admin().statusRequest().send());
       std::string text(answer.getJson().cStr());
       if (*json) {
@@ -130,7 +130,7 @@ void addHealth(Tool& tool) {
     tool.action = [&tool]() {
       std::string state = "unknown";
       KJ_IF_MAYBE(e, kj::runCatchingExceptions([&]() {
-                    ClusterClient cluster(tool.where);
+                    ClusterClient cluster(tool.where, kGlanceMs);
                     auto answer = cluster.ask(cluster.admin().statusRequest().send());
                     auto status = Json::parse(answer.getJson().cStr());
                     state = status["health"].value("state", "unknown");

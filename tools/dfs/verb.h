@@ -11,6 +11,7 @@
 #include "common/wire.h"
 
 #include <kj/async-io.h>
+#include <kj/debug.h>
 #include <rpc-schema/cluster.capnp.h>
 #include <rpc-schema/storage.capnp.h>
 #include <CLI/CLI.hpp>
@@ -45,13 +46,21 @@ CLI::App* addClusterOptions(Tool& tool, CLI::App* verb, bool withPath);
 // --root, --nameserver and, withPath, a path inside a mount as an optional argument.
 
 std::vector<std::string> findNameservers(const Where& where);
-// Throws with a sentence that says how to name one.
+// Throws with a sentence that says how to name one. Asks no mount anything: its servers may be away.
+
+std::string placeOf(const std::string& path);
+// The path as the kernel names it, up to the mount of DFS that it lies in. Throws (not found) if it is in none.
+
+inline constexpr uint64_t kAnswerMs = 30'000;  // how long a command waits for one answer
+inline constexpr uint64_t kGlanceMs =
+    5'000;  // how long it takes to say that nobody answers, if a person wants no more than to see
 
 class ClusterClient {
   // A connection to the name server of a cluster, for one command.
  public:
-  explicit ClusterClient(const Where& where);
-  // Throws DISCONNECTED (exit code 6) if it cannot be reached within some seconds.
+  explicit ClusterClient(const Where& where, uint64_t wholeMs = 0);
+  // Throws DISCONNECTED (exit code 6) if it cannot be reached within some seconds. `wholeMs`: for all that this client does; 0: no
+  // such limit.
   ~ClusterClient() noexcept(false);
   KJ_DISALLOW_COPY(ClusterClient);
 
@@ -62,25 +71,18 @@ class ClusterClient {
   schema::StoreDoor::Client store(const NodeInfo& node);
   // Throws DISCONNECTED if that daemon cannot be reached.
   template <typename T> capnp::Response<T> ask(capnp::RemotePromise<T> answer) {
-    // Throws DISCONNECTED when none comes in kAnswerMs.
+    // Throws DISCONNECTED when none comes in kAnswerMs, or the whole time is over.
     return withPatience(kj::Promise<capnp::Response<T>>(kj::mv(answer))).wait(scope());
   }
 
  private:
-  template <typename T> kj::Promise<T> withPatience(kj::Promise<T> promise);
+  template <typename T> kj::Promise<T> withPatience(kj::Promise<T> promise) {
+    return promise.exclusiveJoin(late().then([]() -> T { KJ_UNREACHABLE; }));
+  }
+  kj::Promise<void> late();
 
   struct Impl;
   kj::Own<Impl> impl_;
 };
-
-inline constexpr uint64_t kAnswerMs = 30'000;  // how long a command waits for one answer
-
-template <typename T> kj::Promise<T> ClusterClient::withPatience(kj::Promise<T> promise) {
-  auto late =
-      env().clock.timer().afterDelay(kAnswerMs * kj::MILLISECONDS).then([]() -> kj::Promise<T> {
-        return KJ_EXCEPTION(DISCONNECTED, "no answer in 30 seconds");
-      });
-  return promise.exclusiveJoin(kj::mv(late));
-}
 
 }  // namespace dfs

@@ -1,7 +1,15 @@
+#include "tools/dev/command_failure.h"
 #include "tools/dfs/verb.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <kj/debug.h>
+#include <kj/io.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <nlohmann/json.hpp>
 
 #include <cstring>
@@ -31,17 +39,39 @@ const char* wordOf(MemberState state) {
 
 constexpr uint64_t kNone = 0;  // no inode has that number
 
+uint64_t inodeInMount(const std::string& path) {
+  // By a process of its own: while servers are away the mount does not answer, and whoever asks it waits.
+  int ends[2];
+  KJ_SYSCALL(pipe2(ends, O_CLOEXEC));
+  kj::AutoCloseFd readEnd(ends[0]), writeEnd(ends[1]);
+  pid_t pid;
+  KJ_SYSCALL(pid = fork());
+  if (pid == 0) {
+    struct stat st {};
+    int64_t answer = lstat(path.c_str(), &st) == 0 ? static_cast<int64_t>(st.st_ino) : -errno;
+    _exit(write(ends[1], &answer, sizeof answer) == sizeof answer ? 0 : 1);
+  }
+  writeEnd = nullptr;
+  pollfd ready{readEnd, POLLIN, 0};
+  int64_t answer = 0;
+  if (poll(&ready, 1, kGlanceMs) != 1 || read(readEnd, &answer, sizeof answer) != sizeof answer) {
+    // Not waited for: until the mount answers it may not even die.
+    kill(pid, SIGKILL);
+    failCommand(kExitTimeout, "the mount of " + path +
+                                  " does not answer; `dfs status` says which servers are away");
+  }
+  waitpid(pid, nullptr, 0);
+  if (answer == -ENOENT || answer == -ENOTDIR) return kNone;
+  if (answer < 0) {
+    int reason = static_cast<int>(-answer);
+    failCommand(exitCodeOf(reason), path + ": " + strerror(reason));
+  }
+  return static_cast<uint64_t>(answer);
+}
+
 uint64_t inodeOf(ClusterClient& cluster, const Where& where) {
   // Inside a mount the inode number is the file's own; otherwise the path is one of the cluster, from its root.
-  if (where.root.empty() && where.nameservers.empty()) {
-    struct stat st {};
-    if (lstat(where.path.c_str(), &st) != 0) {
-      KJ_REQUIRE(errno == ENOENT || errno == ENOTDIR, "it cannot be looked at", where.path.c_str(),
-                 strerror(errno));
-      return kNone;
-    }
-    return st.st_ino;
-  }
+  if (where.root.empty() && where.nameservers.empty()) return inodeInMount(placeOf(where.path));
   auto request = cluster.admin().resolveRequest();
   request.setPath(kj::StringPtr(where.path.c_str()).asBytes());
   auto answer = cluster.ask(request.send());
@@ -86,6 +116,10 @@ int run(const Where& where, bool json) {
     request.setFirst(next);
     request.setCount(kRowsPerAnswerMax);
     auto answer = cluster.ask(request.send());
+    if (answer.getErr() == Errno::NO_ENT || answer.getErr() == Errno::STALE) {
+      failCommand(kExitNotFound,
+                  "the name server does not know " + where.path + " (yet); `sync` it");
+    }
     KJ_REQUIRE(answer.getErr() == Errno::OK, "the name server does not know this inode", ino);
     for (auto row : answer.getRows()) {
       all["blocks"].push_back(describe(view, row));
