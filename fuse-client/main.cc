@@ -6,6 +6,7 @@
 #include "common/mounts.h"
 #include "common/process.h"
 #include "common/sentence.h"
+#include "common/wire.h"
 #include "fuse-client/embedded.h"
 #include "fuse-client/mount.h"
 
@@ -22,6 +23,7 @@
 #include <cstring>
 #include <filesystem>
 #include <iostream>
+#include <set>
 
 namespace dfs {
 namespace {
@@ -29,7 +31,11 @@ namespace {
 constexpr uint64_t kStoresMax = 64;    // of an embedded cluster
 constexpr int kAnswerMs = 30'000;      // within which the mount must answer its first question
 constexpr uint64_t kUsersMs = 10'000;  // how long programs may use a mount that was asked to end
+constexpr int kUsedMs = 5'000;         // within which what is mounted already must answer
+constexpr uint64_t kLateMs = 2'000;    // more than a name server's time, to say which one is silent
 constexpr uint64_t kSoftMs = 30'000;   // of -o soft without timeo
+
+constexpr int kMountFailed = 32;  // as mount(8) has it
 
 struct Arguments {
   MountOptions mount;
@@ -39,30 +45,50 @@ struct Arguments {
   bool foreground = false;
 };
 
-uint64_t seconds(const std::string& text) {
+kj::Maybe<uint64_t> seconds(const std::string& text) {
   // "30" or "30s".
-  char* end = nullptr;
-  uint64_t value = strtoull(text.c_str(), &end, 10);
-  KJ_REQUIRE(end != text.c_str() && (*end == 0 || strcmp(end, "s") == 0),
-             "timeo is a number of seconds, like timeo=30s", text.c_str());
+  auto digits = text.ends_with("s") ? text.substr(0, text.size() - 1) : text;
+  if (digits.empty() || digits.size() > 9) return nullptr;
+  if (digits.find_first_not_of("0123456789") != std::string::npos) return nullptr;
+  auto value = std::stoull(digits);
+  if (value == 0) return nullptr;
   return value;
 }
 
-void takeOptions(Arguments& a) {
+bool isForOthers(const std::string& option) {
+  // What stands in fstab for mount(8), systemd and people, and what says no more than the default.
+  static const std::set<std::string> words = {
+      "defaults", "hard",       "_netdev",       "nofail",     "auto",     "noauto", "user",
+      "nouser",   "users",      "owner",         "group",      "rw",       "silent", "loud",
+      "relatime", "norelatime", "nostrictatime", "nolazytime", "diratime", "nomand", "noiversion"};
+  if (words.count(option) != 0) return true;
+  for (auto start : {"x-", "X-", "user=", "comment=", "uhelper=", "helper="}) {
+    if (option.starts_with(start)) return true;
+  }
+  return false;
+}
+
+kj::Maybe<kj::String> takeOptions(Arguments& a) {
+  // A sentence if they are wrong.
   bool soft = false;
   uint64_t timeoMs = kSoftMs;
   for (auto& o : a.options) {
-    if (o == "ro") {
-      a.mount.readOnly = true;
-    } else if (o == "rw" || o == "hard" || o == "_netdev" || o == "nofail" || o == "auto" ||
-               o == "noauto" || o.starts_with("x-systemd.")) {
-      // Defaults, or words for those who mount.
+    if (o == "ro" || o == "rw") {
+      a.mount.readOnly = o == "ro";
+    } else if (isForOthers(o)) {
+      continue;
     } else if (o == "allow_other") {
       a.mount.allowOther = true;
     } else if (o == "soft") {
       soft = true;
     } else if (o.starts_with("timeo=")) {
-      timeoMs = seconds(o.substr(6)) * 1000;
+      auto given = seconds(o.substr(6));
+      KJ_IF_MAYBE(value, given) {
+        timeoMs = *value * 1000;
+      } else {
+        return kj::str("timeo is a number of seconds, one or more, like timeo=30s, not \"",
+                       o.substr(6).c_str(), "\"");
+      }
     } else if (o.starts_with("nameserver=")) {
       a.mount.nameservers.push_back(o.substr(11));
     } else {
@@ -70,6 +96,20 @@ void takeOptions(Arguments& a) {
     }
   }
   if (soft) a.mount.softTimeoutMs = timeoMs;
+  for (auto& address : a.mount.nameservers) {
+    auto wrong = wrongAddress(address.c_str());
+    KJ_IF_MAYBE(why, wrong) return kj::mv(*why);
+  }
+  return nullptr;
+}
+
+bool isUsable(const std::string& directory) {
+  // Anybody may make a directory below /tmp: what is somebody else's is none for our log.
+  std::error_code ec;
+  std::filesystem::create_directories(directory, ec);
+  struct stat st {};
+  return lstat(directory.c_str(), &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
+         (st.st_mode & 022) == 0 && access(directory.c_str(), W_OK | X_OK) == 0;
 }
 
 std::string defaultLogFile(const std::string& mountpoint) {
@@ -77,14 +117,22 @@ std::string defaultLogFile(const std::string& mountpoint) {
   for (auto& c : name) {
     if (c == '/') c = '-';
   }
-  std::string directory = "/var/log/dfs";
+  std::vector<std::string> directories = {"/var/log/dfs"};
   if (geteuid() != 0) {
+    // Who has no home that can be written to (a service's user) has one below /tmp.
+    directories = {"/tmp/dfs-log-" + std::to_string(geteuid())};
     const char* home = getenv("HOME");
-    directory = std::string(home == nullptr ? "/tmp" : home) + "/.local/state/dfs";
+    if (home != nullptr && home[0] == '/') {
+      directories.insert(directories.begin(), std::string(home) + "/.local/state/dfs");
+    }
   }
-  std::error_code ec;
-  std::filesystem::create_directories(directory, ec);
-  return directory + "/mount-" + name + ".log";
+  for (auto& directory : directories) {
+    if (isUsable(directory)) return directory + "/mount-" + name + ".log";
+  }
+  KJ_FAIL_REQUIRE(
+      "there is no directory for the log that can be written to; name a file with "
+      "--log-file",
+      directories.front().c_str());
 }
 
 void quiet(int fd) {
@@ -133,15 +181,46 @@ Task<void> serveUntilEnd(kj::AsyncIoContext& io, kj::Timer& timer, Mount& mount)
   if (used) KJ_LOG(WARNING, "programs still use the mount: from now on they get errors");
 }
 
+std::string whySilent(Env& env, kj::WaitScope& scope, const MountOptions& options) {
+  // For a person who has waited in vain: which address, and what is wrong with it.
+  std::string names;
+  for (auto& n : options.nameservers) names += (names.empty() ? "" : ", ") + n;
+  auto addresses = KJ_MAP(n, options.nameservers) {
+    return kj::str(n.c_str());
+  };
+  std::string why = "it takes connections and answers nothing: is it stopped, or no name server?";
+  auto refused = kj::runCatchingExceptions([&]() {
+    auto dialed = dial(env, addresses, kLateMs);
+    kj::mv(dialed).wait(scope);
+  });
+  KJ_IF_MAYBE(e, refused) why = sentenceOf(*e);
+  return "the name server has not answered within " + std::to_string(options.attachMsMax / 1000) +
+         " seconds: " + names + " (" + why +
+         "). Check the address, and that dfs-nameserver runs there; `dfs status --nameserver " +
+         options.nameservers.front() + "` asks it";
+}
+
 int serveMount(const Arguments& a, Report report) {
   auto io = kj::setupAsyncIo();
   RealEnv real(io, {"", "", 1});
+  bool late = false, mounted = false;
   auto failed = kj::runCatchingExceptions([&]() {
-    Mount mount(io, real.env, a.mount);
+    auto options = a.mount;
+    options.attachMsMax += kLateMs;
+    Mount mount(io, real.env, options);
     auto cancelled = endSignal(io.unixEventPort).then([](int) { return false; });
+    // The mount's own limit comes later: its sentence names no address.
+    auto silent =
+        real.env.clock.timer().afterDelay(a.mount.attachMsMax * kj::MILLISECONDS).then([&late]() {
+          late = true;
+          return false;
+        });
+    cancelled = cancelled.exclusiveJoin(kj::mv(silent));
     auto started = kj::Promise<void>(mount.start()).then([]() { return true; });
-    KJ_REQUIRE(started.exclusiveJoin(kj::mv(cancelled)).wait(io.waitScope),
-               "interrupted before it was mounted");
+    auto done = started.exclusiveJoin(kj::mv(cancelled)).wait(io.waitScope);
+    KJ_REQUIRE(done || late, "interrupted before it was mounted");
+    if (!done) return;
+    mounted = true;
     report.send("");
     serveUntilEnd(io, real.env.clock.timer(), mount).wait(io.waitScope);
     KJ_LOG(INFO, "unmounted: saving what is left");
@@ -153,12 +232,20 @@ int serveMount(const Arguments& a, Report report) {
   KJ_IF_MAYBE(e, failed) {
     KJ_LOG(ERROR, "the mount has ended", *e);
     report.send(sentenceOf(*e));
-    return kExitFailed;
+    return mounted ? kExitFailed : kMountFailed;
+  }
+  if (late) {
+    auto why = whySilent(real.env, io.waitScope, a.mount);
+    KJ_LOG(ERROR, "not mounted", why.c_str());
+    report.send(why);
+    return kMountFailed;
   }
   return kExitOk;
 }
 
-bool answers(const std::string& mountpoint) {
+enum class Answer { YES, NO, NONE };
+
+Answer answerOf(const std::string& mountpoint, int limitMs) {
   // By a process of its own, which can be killed if it waits for ever.
   pid_t pid = fork();
   if (pid == 0) {
@@ -167,13 +254,24 @@ bool answers(const std::string& mountpoint) {
     struct stat st {};
     _exit(stat(mountpoint.c_str(), &st) == 0 ? 0 : 1);
   }
-  for (int waited = 0; pid > 0 && waited < kAnswerMs; waited += 5) {
+  for (int waited = 0; pid > 0 && waited < limitMs; waited += 5) {
     int status;
-    if (waitpid(pid, &status, WNOHANG) == pid) return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (waitpid(pid, &status, WNOHANG) == pid) {
+      return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? Answer::YES : Answer::NO;
+    }
     usleep(5000);
   }
   if (pid > 0) kill(pid, SIGKILL);
-  return false;
+  return Answer::NONE;
+}
+
+void refuseLiveMount(const std::string& mountpoint) {
+  // Whether it answers or its servers are away: only a dead one may be cleaned up, and only that says so at once.
+  auto found = mountedAt(mountpoint);
+  KJ_IF_MAYBE(m, found) {
+    KJ_REQUIRE(!m->isDfs() || answerOf(mountpoint, kUsedMs) == Answer::NO,
+               "DFS is mounted there already; `dfs umount` ends that", mountpoint.c_str());
+  }
 }
 
 int awaitReport(int pipe, pid_t child, const std::string& mountpoint) {
@@ -200,10 +298,11 @@ int awaitReport(int pipe, pid_t child, const std::string& mountpoint) {
     if (!end) text += byte;
   }
   if (!heard) text = "the mount's process has ended without a word; its log may say more";
-  if (text.empty() && !answers(mountpoint)) text = "mounted, but it does not answer";
+  if (text.empty() && answerOf(mountpoint, kAnswerMs) != Answer::YES)
+    text = "mounted, but it does not answer";
   if (text.empty()) return kExitOk;
   std::cerr << "dfs-mount: " << text << "\n";
-  return kExitFailed;
+  return kMountFailed;
 }
 
 EmbeddedCluster join(const EmbeddedOptions& options) {
@@ -223,9 +322,9 @@ EmbeddedCluster join(const EmbeddedOptions& options) {
 }
 
 int runMount(Arguments& a) {
-  takeOptions(a);
   a.mount.mountpoint = mountPath(a.mount.mountpoint);
   if (!a.log.file.empty()) a.log.file = std::filesystem::absolute(a.log.file).string();
+  refuseLiveMount(a.mount.mountpoint);
   cleanDeadMount(a.mount.mountpoint);
   if (geteuid() == 0) {
     a.mount.allowOther = true;
@@ -257,7 +356,7 @@ int runMount(Arguments& a) {
   quiet(0);
   quiet(1);
   Report report(kj::mv(writeEnd));
-  int code = kExitFailed;
+  int code = kMountFailed;
   KJ_IF_MAYBE(e, kj::runCatchingExceptions([&]() {
                 KJ_SYSCALL(chdir("/"));
                 Log log(a.log);
@@ -301,9 +400,11 @@ int run(int argc, char** argv) {
   settings.number(replicas, "replicas", "N", "Embedded cluster: copies of everything of a new one");
   settings.number(rootUid, "root-uid", "UID", "Embedded cluster: who owns the root of a new one");
   settings.number(rootGid, "root-gid", "GID", "Embedded cluster: its group");
-  settings.list(a.options, "option", "OPTION[,...]",
-                "ro, allow_other (default for root), soft, timeo=SECONDS, nameserver=ADDR; others "
-                "go to FUSE");
+  settings.list(
+      a.options, "option", "OPTION[,...]",
+      "ro, allow_other (default for root), soft, timeo=SECONDS, nameserver=ADDR; words of "
+      "fstab (defaults, _netdev, nofail, user, x-...) are heeded by mount(8); others go "
+      "to FUSE");
   settings.shortName("option", 'o');
   settings.flag(a.foreground, "foreground", "Stay in the foreground and log to stderr");
   settings.shortName("foreground", 'f');
@@ -316,10 +417,16 @@ int run(int argc, char** argv) {
       "/var/lib/dfs\n"
       "  dfs-mount /mnt/dfs --nameserver host1:7400     an existing cluster\n"
       "  dfs umount /mnt/dfs                            unmount and wait until all is saved\n"
-      "It returns 0 when the mount answers; otherwise it says why and leaves nothing behind.");
+      "It returns 0 when the mount answers; otherwise it says why and leaves nothing behind.\n"
+      "Exit codes: 0 mounted, 2 usage, 32 not mounted (as mount(8) has it).");
   auto ended = settings.parse(argc, argv);
   KJ_IF_MAYBE(code, ended) return *code;
   KJ_IF_MAYBE(why, wrongShape(stores, replicas)) {
+    std::cerr << "dfs-mount: " << why->cStr() << "\n";
+    return kExitUsage;
+  }
+  auto wrong = takeOptions(a);
+  KJ_IF_MAYBE(why, wrong) {
     std::cerr << "dfs-mount: " << why->cStr() << "\n";
     return kExitUsage;
   }
@@ -332,10 +439,10 @@ int run(int argc, char** argv) {
   a.embedded.replicasGiven = replicas != std::min<uint64_t>(defaults.replicas, stores);
   a.embedded.rootUid = static_cast<uint32_t>(rootUid);
   a.embedded.rootGid = static_cast<uint32_t>(rootGid);
-  int code = kExitFailed;
+  int code = kMountFailed;
   KJ_IF_MAYBE(e, kj::runCatchingExceptions([&]() { code = runMount(a); })) {
     std::cerr << "dfs-mount: " << sentenceOf(*e) << "\n";
-    return kExitFailed;
+    return kMountFailed;
   }
   return code;
 }
