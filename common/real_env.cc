@@ -1,6 +1,10 @@
 #include "common/real_env.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <kj/debug.h>
+#include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -10,6 +14,9 @@
 
 namespace dfs {
 namespace {
+
+constexpr uint32_t kTakePauseUs = 50'000;
+constexpr uint32_t kTakeTries = 60;
 
 constexpr uint64_t rotl(uint64_t x, int k) {
   return x << k | x >> (64 - k);
@@ -21,12 +28,30 @@ std::string memoryDirectory(const std::string& given) {
 }
 
 std::string makeDirectory(const std::string& directory) {
-  if (directory.empty()) return "/nonexistent";
   std::error_code ec;
   std::filesystem::create_directories(directory, ec);
   KJ_REQUIRE(std::filesystem::is_directory(directory), "the data directory cannot be made",
              directory.c_str(), ec.message().c_str());
   return directory;
+}
+
+kj::AutoCloseFd takeDirectory(const std::string& directory) {
+  // Two processes in one data directory would destroy it. One that was killed may still be on its way
+  // out. The lock is on the directory itself: nothing is put into one that may be a missing disk.
+  if (directory.empty()) return kj::AutoCloseFd();
+  int fd = open(makeDirectory(directory).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  KJ_REQUIRE(fd >= 0, "the data directory cannot be opened", directory.c_str(), strerror(errno));
+  kj::AutoCloseFd own(fd);
+  for (uint32_t tries = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; ++tries) {
+    KJ_REQUIRE(errno == EWOULDBLOCK || errno == EINTR, "the data directory cannot be locked",
+               directory.c_str(), strerror(errno));
+    KJ_REQUIRE(tries < kTakeTries,
+               "another process is at work in this data directory; stop it, or name another "
+               "directory",
+               directory.c_str());
+    usleep(kTakePauseUs);
+  }
+  return own;
 }
 
 }  // namespace
@@ -62,10 +87,11 @@ uint64_t RealRandom::next() {
 }
 
 RealEnv::RealEnv(kj::AsyncIoContext& io, const RealEnvOptions& options)
-    : clock_(io.provider->getTimer()),
+    : directory_(takeDirectory(options.directory)),
+      clock_(io.provider->getTimer()),
       pool_(options.diskThreads, "dfs-disk"),
       network_(newRealNetwork(io)),
-      disk_(newRealDisk(pool_, makeDirectory(options.directory),
+      disk_(newRealDisk(pool_, options.directory.empty() ? "/nonexistent" : options.directory,
                         memoryDirectory(options.memoryDirectory))),
       env{clock_, random_, *network_, *disk_} {}
 

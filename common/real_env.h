@@ -7,6 +7,7 @@
 #include "common/worker_pool.h"
 
 #include <kj/async-io.h>
+#include <kj/io.h>
 
 #include <string>
 
@@ -51,11 +52,13 @@ kj::Own<Disk> newRealDisk(WorkerPool& pool, std::string directory, std::string m
 class RealEnv {
  public:
   RealEnv(kj::AsyncIoContext& io, const RealEnvOptions& options);
-  // Makes the directory if it is not there. Throws with a sentence.
+  // Makes the directory if it is not there and takes it: no other process can as long as this lives.
+  // Waits some seconds for one that is just ending. Throws with a sentence.
   ~RealEnv() noexcept(false);
   KJ_DISALLOW_COPY(RealEnv);
 
  private:
+  kj::AutoCloseFd directory_;
   RealClock clock_;
   RealRandom random_;
   WorkerPool pool_;

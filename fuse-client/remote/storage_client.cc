@@ -326,7 +326,7 @@ Task<Outcome<WriteStamp>> StorageClient::writeLoop(BlockId block, uint32_t offse
         co_await backoff.wait();
         break;
       case Errno::NO_SPACE:
-        for (auto& member : chain->members) roomyUntilMs_[member.node] = 0;
+        noteFull(block.chain());
         co_return Errno::NO_SPACE;
       default:
         // A disk that fails takes its daemon out of the chain; the next view says so.
@@ -341,6 +341,12 @@ void StorageClient::noteRoom(const WriteStamp& stamp, bool roomy) {
   for (auto& member : stamp.members) {
     roomyUntilMs_[member.node] = roomy ? env_.clock.bootMs() + kRoomyForMs : 0;
   }
+}
+
+void StorageClient::noteFull(ChainId id) {
+  auto chain = names_.view().chain(id);
+  if (chain == nullptr) return;
+  for (auto& member : chain->members) roomyUntilMs_[member.node] = 0;
 }
 
 bool StorageClient::roomy(ChainId id) {

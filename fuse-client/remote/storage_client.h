@@ -91,6 +91,7 @@ class StorageClient final : private kj::TaskSet::ErrorHandler {
   Task<void> recover(Errno err, uint64_t viewSeen);
   // After WRONG_EPOCH or NOT_LIVE: until there is a reason to try again.
   void noteRoom(const WriteStamp& stamp, bool roomy);
+  void noteFull(ChainId id);
   void taskFailed(kj::Exception&& exception) override;
 
   Env& env_;
