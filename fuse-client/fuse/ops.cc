@@ -18,11 +18,13 @@ void init(void*, fuse_conn_info* connection) {
   // Writing behind is our own work: with the kernel's, it trusts its own size and times for ever. Pages go when times change
   // (AUTO_INVAL), for a stopped client cannot say that its lease has ended.
   connection->want &=
-      ~(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_HANDLE_KILLPRIV |
-        FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+      ~(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_SPLICE_READ |
+        FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+  // HANDLE_KILLPRIV: without it the kernel takes set-id bits away by a chmod in the writer's name, who may
+  // not do that.
   unsigned wanted = FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
                     FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                    FUSE_CAP_ASYNC_DIO;
+                    FUSE_CAP_ASYNC_DIO | FUSE_CAP_HANDLE_KILLPRIV;
   connection->want |= wanted & connection->capable;
   connection->max_write = kWriteBytesMax;
   connection->max_readahead = kReadAheadBytes;

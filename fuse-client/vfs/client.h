@@ -51,7 +51,8 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   kj::Promise<Outcome<kj::Array<kj::byte>>> read(FileHandle handle, uint64_t offset,
                                                  uint32_t bytes) override;
   kj::Promise<Outcome<uint32_t>> write(FileHandle handle, uint64_t offset, kj::Array<kj::byte> data,
-                                       bool append, bool fromWriteback, bool killSetId) override;
+                                       bool append, bool fromWriteback,
+                                       kj::Maybe<Caller> unprivileged) override;
   kj::Promise<Errno> fsync(InodeId ino, bool dataOnly) override;
   kj::Promise<Outcome<DirHandle>> opendir(InodeId ino) override;
   kj::Promise<Outcome<std::vector<Listing>>> readdir(InodeId ino, DirHandle handle, uint64_t cookie,
@@ -166,7 +167,8 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
     kj::Own<File> file;
     uint64_t offset;
     kj::Array<kj::byte> data;
-    bool append, fromWriteback, killSetId;
+    bool append, fromWriteback;
+    kj::Maybe<Caller> unprivileged;
     bool durable;   // before it is answered
     bool mayEarly;  // be answered before it is done
   };
@@ -174,7 +176,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   Task<Outcome<uint32_t>> writeNow(Writing& writing, Request& request, Reply& reply);
   Task<Outcome<uint32_t>> writePieces(kj::Own<File> file, uint64_t offset,
                                       kj::ArrayPtr<const kj::byte> bytes, const LeaseUse& use);
-  Task<Errno> killSetId(kj::Own<File> file, const LeaseUse& use);
+  Task<Errno> killSetId(kj::Own<File> file, const Caller& caller, const LeaseUse& use);
   bool roomFor(const File& file, uint64_t offset, uint64_t bytes);
   Task<Errno> writeBlock(kj::Own<File> file, uint64_t index, uint32_t from,
                          kj::ArrayPtr<const kj::byte> data, const LeaseUse& use);

@@ -15,7 +15,8 @@ constexpr uint32_t kSetIdBits = 06000;
 
 kj::Promise<Outcome<uint32_t>> Client::write(FileHandle handle, uint64_t offset,
                                              kj::Array<kj::byte> data, bool append,
-                                             bool fromWriteback, bool killSetId) {
+                                             bool fromWriteback,
+                                             kj::Maybe<Caller> unprivileged) {
   using Result = Outcome<uint32_t>;
   if (options_.readOnly) return Result(Errno::RO_FS);
   KJ_IF_MAYBE(h, findHandle(handle)) {
@@ -28,7 +29,7 @@ kj::Promise<Outcome<uint32_t>> Client::write(FileHandle handle, uint64_t offset,
     writing->data = kj::mv(data);
     writing->append = append;
     writing->fromWriteback = fromWriteback;
-    writing->killSetId = killSetId;
+    writing->unprivileged = kj::mv(unprivileged);
     writing->durable = (h->flags & (O_SYNC | O_DSYNC)) != 0;
     writing->mayEarly = !writing->durable && !fromWriteback && (h->flags & O_DIRECT) == 0;
     auto pair = kj::newPromiseAndFulfiller<Result>();
@@ -140,9 +141,11 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   if (offset >= kFileBytesMax) co_return Errno::TOO_LARGE;
   bytes = bytes.slice(0, kj::min(bytes.size(), kFileBytesMax - offset));
 
-  if (writing.killSetId && (file->mode & kSetIdBits) != 0) {
-    auto err = co_await killSetId(kj::addRef(*file), *use);
-    if (err != Errno::OK) co_return err;
+  KJ_IF_MAYBE(caller, writing.unprivileged) {
+    if ((file->mode & kSetIdBits) != 0) {
+      auto err = co_await killSetId(kj::addRef(*file), *caller, *use);
+      if (err != Errno::OK) co_return err;
+    }
   }
   kj::Maybe<kj::Own<WriteWindow::Place>> place;
   if (writing.mayEarly && bytes.size() == asked && roomFor(*file, offset, asked)) {
@@ -161,9 +164,10 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   co_return writing.fromWriteback && *done == bytes.size() ? asked : *done;
 }
 
-Task<Errno> Client::killSetId(kj::Own<File> file, const LeaseUse& use) {
+Task<Errno> Client::killSetId(kj::Own<File> file, const Caller& caller, const LeaseUse& use) {
   auto ino = file->ino;
-  auto applied = co_await names_.apply([ino](schema::Command::Builder command) {
+  auto applied = co_await names_.apply([ino, caller](schema::Command::Builder command) {
+    fillCredentials(command, caller);
     auto set = command.getDo().initSetattr();
     set.setIno(ino.value);
     set.setOpenForWrite(true);

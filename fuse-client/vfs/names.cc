@@ -227,6 +227,7 @@ Task<Outcome<Vfs::Created>> Client::createLost(InodeId parent, std::string name,
   if (truncates) {
     SetAttr set;
     set.size = true;
+    set.killSetId = caller.uid != 0;
     auto cut = co_await setattr(found->ino, set, nullptr, caller);
     if (!cut.ok()) co_return cut.err();
     found = kj::mv(cut);

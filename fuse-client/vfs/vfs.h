@@ -141,7 +141,9 @@ class Vfs {
   // At most kReadBytesMax; shorter only at the end of the file.
   virtual kj::Promise<Outcome<uint32_t>> write(FileHandle handle, uint64_t offset,
                                                kj::Array<kj::byte> data, bool append,
-                                               bool fromWriteback, bool killSetId) = 0;
+                                               bool fromWriteback,
+                                               kj::Maybe<Caller> unprivileged) = 0;
+  // unprivileged: a writer who may not keep the file's set-id bits (its groups may be left out).
   // append: at the end of the file, whatever `offset` says. fromWriteback: pages stored through a
   // mapping; never extends the file (V2). O_SYNC and O_DSYNC of the handle make it durable before
   // it resolves.

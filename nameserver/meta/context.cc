@@ -68,9 +68,9 @@ void stampModify(Inode& inode, const Time& now) {
   stampChange(inode, now);
 }
 
-void clearSetId(Inode& inode) {
+void clearSetId(Inode& inode, bool mayKeepGroup) {
   inode.mode &= ~kSetUid;
-  if ((inode.mode & kGroupExec) != 0) inode.mode &= ~kSetGid;
+  if ((inode.mode & kGroupExec) != 0 || !mayKeepGroup) inode.mode &= ~kSetGid;
 }
 
 }  // namespace dfs::meta

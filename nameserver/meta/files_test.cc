@@ -113,6 +113,17 @@ TEST(Setattr, SizeNeedsTheRightToWriteOrADescriptor) {
     c.setKillSetId(true);
   });
   EXPECT_EQ(w.attr(f).mode, 0777u);
+  // In the name of whoever writes; nothing else of the mode is theirs to change.
+  w.chmod(f, 06777);
+  w.uid = 1000;
+  EXPECT_EQ(w.chmod(f, 0776).err, Errno::PERM);
+  EXPECT_EQ(w.chmod(f, 0777).err, Errno::OK);
+  EXPECT_EQ(w.attr(f).mode, 0777u);
+  EXPECT_EQ(w.chmod(f, 04777).err, Errno::PERM);
+  w.uid = 0;
+  w.chmod(f, 06755);
+  w.uid = 1000;
+  EXPECT_EQ(w.chmod(f, 0755).err, Errno::PERM);
   EXPECT_EQ(w.problems(), "");
 }
 

@@ -51,6 +51,13 @@ Errno checkTimes(Context& c, const Inode& inode, schema::Setattr::Reader r) {
   return truncation || c.caller.may(inode, kMayWrite) ? Errno::OK : Errno::ACCESS;
 }
 
+bool takesSetIdAway(Context& c, const Inode& inode, schema::Setattr::Reader r) {
+  // Where the kernel does it itself it changes the mode in the name of whoever is about to write.
+  uint32_t left = inode.mode & ~(r.getMode() & kModeBits);
+  bool only = (r.getMode() & kModeBits & ~inode.mode) == 0 && (left & ~(kSetUid | kSetGid)) == 0;
+  return only && (r.getOpenForWrite() || c.caller.may(inode, kMayWrite));
+}
+
 Errno check(Context& c, const Inode& inode, schema::Setattr::Reader r) {
   auto set = r.getSet();
   if (set.getSize()) {
@@ -61,13 +68,14 @@ Errno check(Context& c, const Inode& inode, schema::Setattr::Reader r) {
   if (refusal != Errno::OK) return refusal;
   if (set.getMode()) {
     if (inode.kind == Kind::SYMLINK) return Errno::NOT_SUP;
-    if (!c.caller.owns(inode)) return Errno::PERM;
+    if (!c.caller.owns(inode) && !takesSetIdAway(c, inode, r)) return Errno::PERM;
   }
   return checkTimes(c, inode, r);
 }
 
 void setModeAndOwner(Context& c, Inode& inode, schema::Setattr::Reader r) {
   auto set = r.getSet();
+  bool mayKeepGroup = c.caller.root() || c.caller.in(inode.gid);
   if (set.getUid()) inode.uid = r.getUid();
   if (set.getGid()) inode.gid = r.getGid();
   if (set.getMode()) {
@@ -75,7 +83,7 @@ void setModeAndOwner(Context& c, Inode& inode, schema::Setattr::Reader r) {
     if (!c.caller.root() && !c.caller.in(inode.gid)) inode.mode &= ~kSetGid;
   }
   bool given = set.getUid() || set.getGid();
-  if ((given || r.getKillSetId()) && !inode.directory()) clearSetId(inode);
+  if ((given || r.getKillSetId()) && !inode.directory()) clearSetId(inode, mayKeepGroup);
 }
 
 }  // namespace

@@ -150,9 +150,10 @@ class FakeVfs final : public Vfs {
     });
   }
   kj::Promise<Outcome<uint32_t>> write(FileHandle handle, uint64_t offset, kj::Array<kj::byte> data,
-                                       bool append, bool fromWriteback, bool killSetId) override {
+                                       bool append, bool fromWriteback,
+                                       kj::Maybe<Caller> unprivileged) override {
     written.assign(reinterpret_cast<const char*>(data.begin()), data.size());
-    note("write", handle, offset, append, fromWriteback, killSetId);
+    note("write", handle, offset, append, fromWriteback, unprivileged != nullptr);
     auto n = static_cast<uint32_t>(data.size());
     return counts.take([n]() { return Outcome<uint32_t>(n); });
   }

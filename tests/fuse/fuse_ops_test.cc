@@ -356,9 +356,9 @@ TEST(FuseFiles, WritesCarryTheirBytesAndHowTheyCame) {
   };
   auto r = w.kernel.reply(write(O_WRONLY, 0, "abc"));
   EXPECT_EQ(r.as<fuse_write_out>().size, 3u);
-  EXPECT_EQ(w.vfs.last(), "write 6 8589934592 false false false");
+  EXPECT_EQ(w.vfs.last(), "write 6 8589934592 false false true");
   w.kernel.reply(write(O_WRONLY | O_APPEND, 0, "abc"));
-  EXPECT_EQ(w.vfs.last(), "write 6 8589934592 true false false");
+  EXPECT_EQ(w.vfs.last(), "write 6 8589934592 true false true");
   w.kernel.reply(write(O_WRONLY | O_APPEND, FUSE_WRITE_CACHE, "page"));
   EXPECT_EQ(w.vfs.last(), "write 6 8589934592 false true false");
   // The channel has one buffer: what waits must have its own copy.

@@ -69,7 +69,7 @@ Task<Outcome<uint32_t>> KernelModel::write(Vfs& vfs, InodeId ino, FileHandle han
     forgetRange(ino, append ? 0 : offset, append ? 0 : data.size());
   };
   forget();
-  auto done = co_await vfs.write(handle, offset, kj::mv(bytes), append, false, false);
+  auto done = co_await vfs.write(handle, offset, kj::mv(bytes), append, false, nullptr);
   forget();
   co_return kj::mv(done);
 }
