@@ -55,15 +55,18 @@ inline constexpr uint32_t kChainsPerNode = 100;  // for each replica count (N5)
 inline constexpr uint32_t kReplicasMax = 7;
 inline constexpr uint32_t kNodesMax = 4096;
 
-inline constexpr size_t kForwardEarlyBytes = 64u << 10;  // updates of so much are forwarded while they are applied
+inline constexpr size_t kForwardEarlyBytes =
+    64u << 10;  // updates of so much are forwarded while they are applied
 
 // Memory that waits.
 inline constexpr size_t kAdmissionBytesMax = 256u << 20;  // client writes held by one daemon
 inline constexpr uint32_t kAdmissionWaitersMax = 4096;
 
-inline constexpr uint64_t kEarlyBytesMax = 8u << 20;  // a mount's writes that are answered before they are done
+inline constexpr uint64_t kEarlyBytesMax =
+    8u << 20;  // a mount's writes that are answered before they are done
 inline constexpr uint32_t kEarlyWritesMax = 256;
-inline constexpr uint64_t kRoomyForMs = 2'000;  // how long a client goes by a daemon's word that it has room
+inline constexpr uint64_t kRoomyForMs =
+    2'000;  // how long a client goes by a daemon's word that it has room
 
 inline constexpr uint64_t kRoomyBytes = uint64_t(4) << 30;
 // Free above the reserve: writes need no step of their own to reserve space (C8), and clients may answer
@@ -85,9 +88,9 @@ inline constexpr uint64_t kNodeSilentMs = 3'000;  // then it leaves its chains
 inline constexpr uint64_t kNodeLeaseMs =
     2'000;  // a daemon stops serving this long after a beat sent
 static_assert(kNodeLeaseMs * (1000 + kDriftPerMille) / 1000 + kLeaseMarginMs < kNodeSilentMs);
-inline constexpr uint64_t kViewWaitMs = 2'000;     // a daemon that is behind waits for the view
-inline constexpr uint64_t kForwardTryMs = 10'000;  // then an update is sent to the successor again
-inline constexpr uint64_t kFetchTryMs = 2'000;     // a piece of another member's copy
+inline constexpr uint64_t kViewWaitMs = 2'000;      // a daemon that is behind waits for the view
+inline constexpr uint64_t kForwardTryMs = 10'000;   // then an update is sent to the successor again
+inline constexpr uint64_t kFetchTryMs = 2'000;      // a piece of another member's copy
 inline constexpr uint64_t kNodesSettleMs = 15'000;  // silence counts from then after a start (C5)
 inline constexpr uint64_t kReclaimGraceMs = 10'000;
 inline constexpr uint64_t kPublishAfterMs =

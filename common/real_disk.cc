@@ -137,7 +137,8 @@ class RealFile final : public DiskFile {
     bool aligned = offset % kUnitBytes == 0 && data.size() % kUnitBytes == 0;
     if (aligned && data.size() <= kWriteBytesMax) openDirect();
     if (!aligned || data.size() > kWriteBytesMax || direct_ == nullptr) {
-      return pool_.run([file = file_, offset, data]() { return allBytesNow(file->fd, offset, data); });
+      return pool_.run(
+          [file = file_, offset, data]() { return allBytesNow(file->fd, offset, data); });
     }
     auto buffer = buffers_->take();
     return pool_

@@ -17,9 +17,8 @@ template <typename Work> void with(fuse_req_t req, Work&& work) {
 void init(void*, fuse_conn_info* connection) {
   // Writing behind is our own work: with the kernel's, it trusts its own size and times for ever. Pages go when times change
   // (AUTO_INVAL), for a stopped client cannot say that its lease has ended.
-  connection->want &=
-      ~(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_SPLICE_READ |
-        FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+  connection->want &= ~(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_EXPLICIT_INVAL_DATA |
+                        FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
   // HANDLE_KILLPRIV: without it the kernel takes set-id bits away by a chmod in the writer's name, who may
   // not do that.
   unsigned wanted = FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |

@@ -144,8 +144,7 @@ class NameClient final : private kj::TaskSet::ErrorHandler {
   Task<bool> claimAll(schema::Session::Client client);
   Task<void> renewFor(uint64_t number, schema::Session::Client client);
   Task<void> followView(uint64_t number, schema::Session::Client client);
-  Task<void> mutate(kj::Function<void(schema::Command::Builder)> fill,
-                    kj::Maybe<uint64_t> onlyEra,
+  Task<void> mutate(kj::Function<void(schema::Command::Builder)> fill, kj::Maybe<uint64_t> onlyEra,
                     kj::Own<kj::PromiseFulfiller<Applied>> fulfiller);
   void lost(uint64_t number);
   void sessionHasEnded(kj::StringPtr how);

@@ -23,7 +23,8 @@ Task<Outcome<Attr>> Client::getattrOnce(InodeId ino) {
 
 Task<Outcome<Attr>> Client::getattrNow(InodeId ino) {
   auto found = files_.find(ino);
-  if (found != files_.end()) co_await requestsDone(kj::addRef(*found->second), Which::WRITES);  // V1
+  if (found != files_.end())
+    co_await requestsDone(kj::addRef(*found->second), Which::WRITES);  // V1
   for (;;) {
     while (endDrops_ > 0) co_await endDropped_.next();  // S3
     auto asked = leasesDropped_;

@@ -143,7 +143,8 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   // leasesDropped_ when it was sent. STALE: ask again, the lease went meanwhile.
 
   // --- lease.cc
-  Task<Outcome<kj::Own<LeaseUse>>> exclusive(kj::Own<File> file);
+  Task<Outcome<kj::Own<LeaseUse>>> exclusive(kj::Own<File> file, bool append = false);
+  Task<void> awaitRest(kj::Own<LeaseUse> use, kj::Own<File> file, uint64_t request);
   Task<void> acquire(kj::Own<File> file);
   void install(File& file, schema::Grant::Reader grant, schema::Attr::Reader attr);
   void wakeWaiters(File& file);
@@ -200,8 +201,8 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   bool hasEarly(InodeId ino);
   enum class Which { WRITES, EARLY };
   static constexpr uint64_t kNoEnd = ~uint64_t(0);
-  Task<void> requestsDone(kj::Own<File> file, Which which, uint64_t from = 0,
-                          uint64_t end = kNoEnd, uint64_t before = kNoEnd);
+  Task<void> requestsDone(kj::Own<File> file, Which which, uint64_t from = 0, uint64_t end = kNoEnd,
+                          uint64_t before = kNoEnd);
   // Writes of that range that are not done now and came before that one; EARLY: and are answered.
   kj::Promise<void> dropPages(File& file);
   void dropRange(File& file, uint64_t from, uint64_t end);

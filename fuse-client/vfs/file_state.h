@@ -52,7 +52,10 @@ struct File : public kj::Refcounted {
   uint64_t leaseEra = 0;
   uint64_t droppedAt = 0;  // Client::leasesDropped_ when it was given back last
   uint64_t leaseView = 0;  // no older view is used for its blocks (G3)
-  bool recalled = false;   // being given back: no new use
+  bool recalled = false;   // being given back: no new use but for the rest of an append
+  uint64_t recalledAtMs = 0;
+  uint32_t restsAwaited = 0;  // appends whose rest may be on its way (awaitRest)
+  uint64_t appends = 0;       // that have come
   bool acquiring = false;
   uint32_t uses = 0;
   std::deque<kj::Own<kj::PromiseFulfiller<Outcome<kj::Own<LeaseUse>>>>> waiters;

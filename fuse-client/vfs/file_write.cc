@@ -10,13 +10,13 @@ namespace dfs {
 namespace {
 
 constexpr uint32_t kSetIdBits = 06000;
+constexpr uint32_t kKernelPageBytes = 4096;  // or a multiple of it: then it is asked once too often
 
 }  // namespace
 
 kj::Promise<Outcome<uint32_t>> Client::write(FileHandle handle, uint64_t offset,
                                              kj::Array<kj::byte> data, bool append,
-                                             bool fromWriteback,
-                                             kj::Maybe<Caller> unprivileged) {
+                                             bool fromWriteback, kj::Maybe<Caller> unprivileged) {
   using Result = Outcome<uint32_t>;
   if (options_.readOnly) return Result(Errno::RO_FS);
   KJ_IF_MAYBE(h, findHandle(handle)) {
@@ -106,7 +106,7 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   auto offset = writing.offset;
   // A page of the old session: not before it has been dropped (S3).
   if (writing.fromWriteback && endDrops_ > 0) co_return Errno::IO;
-  auto got = co_await exclusive(kj::addRef(*file));
+  auto got = co_await exclusive(kj::addRef(*file), writing.append);
   if (!got.ok()) co_return got.err();
   auto use = kj::mv(*got);
   kj::Own<FifoLock::Hold> hold;
@@ -114,6 +114,8 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
     // The end of the file is where nobody else is writing.
     co_await requestsDone(kj::addRef(*file), Which::WRITES, 0, kNoEnd, request.id());
     hold = co_await file->ops.alone();
+    ++file->appends;
+    file->changed.wake();
   } else {
     // Overlapping ones in order of arrival, also where nobody waits for the earlier one any more (C6).
     co_await requestsDone(kj::addRef(*file), Which::WRITES, offset, offset + writing.data.size(),
@@ -147,6 +149,10 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
       if (err != Errno::OK) co_return err;
     }
   }
+  if (writing.append && (writing.offset + asked) % kKernelPageBytes == 0) {
+    // Before it is answered, early perhaps.
+    tasks_.add(awaitRest(kj::heap<LeaseUse>(kj::addRef(*file)), kj::addRef(*file), request.id()));
+  }
   kj::Maybe<kj::Own<WriteWindow::Place>> place;
   if (writing.mayEarly && bytes.size() == asked && roomFor(*file, offset, asked)) {
     place = kj::heap<WriteWindow::Place>(window_, asked, [&request, &reply, offset, asked]() {
@@ -161,7 +167,7 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
     auto saved = co_await publish(kj::addRef(*file));
     if (saved != Errno::OK) co_return saved;
   }
-  co_return writing.fromWriteback && *done == bytes.size() ? asked : *done;
+  co_return writing.fromWriteback&&* done == bytes.size() ? asked : *done;
 }
 
 Task<Errno> Client::killSetId(kj::Own<File> file, const Caller& caller, const LeaseUse& use) {

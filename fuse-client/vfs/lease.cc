@@ -6,16 +6,19 @@ namespace dfs {
 namespace {
 
 constexpr uint64_t kIdleReleaseMs = 30'000;  // nothing dirty, nobody at work
+constexpr uint64_t kRestMs = 50;         // the kernel sends it at once, if it is given a processor
+constexpr uint64_t kRestsMsMax = 1'000;  // of a recall; then those who ask have their turn
 constexpr uint64_t kTickMs = 500;
 constexpr uint64_t kPublishEarlyMs = 1'000;  // so that kPublishAfterMs holds with the work included
 constexpr uint32_t kPublishTries = 10;       // of a recall, when the name server refuses
 
 }  // namespace
 
-Task<Outcome<kj::Own<LeaseUse>>> Client::exclusive(kj::Own<File> file) {
+Task<Outcome<kj::Own<LeaseUse>>> Client::exclusive(kj::Own<File> file, bool append) {
   for (;;) {
     file->lastUsedMs = nowMs();
-    if (file->held() && !file->recalled) {
+    bool rest = append && file->restsAwaited > 0 && nowMs() < file->recalledAtMs + kRestsMsMax;
+    if (file->held() && (!file->recalled || rest)) {
       if (names_.leaseValid()) co_return kj::heap<LeaseUse>(kj::mv(file));
       co_await names_.whenValid();
       continue;
@@ -28,6 +31,25 @@ Task<Outcome<kj::Own<LeaseUse>>> Client::exclusive(kj::Own<File> file) {
     }
     auto use = co_await kj::mv(pair.promise);
     co_return kj::mv(use);
+  }
+}
+
+Task<void> Client::awaitRest(kj::Own<LeaseUse> use, kj::Own<File> file, uint64_t request) {
+  // The kernel ends a WRITE where a page ends that it does not have: what a program has appended in one
+  // call may come in two, and nobody's bytes belong in between (O_APPEND is atomic).
+  auto seen = file->appends;
+  ++file->restsAwaited;
+  KJ_DEFER(--file->restsAwaited);
+  auto answered = [&file, request]() {
+    auto found = file->requests.find(request);
+    return found == file->requests.end() || found->second.early;
+  };
+  while (!answered() && use->good()) co_await file->changed.next();
+  auto late = env_.clock.timer().afterDelay(kRestMs * kj::MILLISECONDS).fork();
+  bool over = false;
+  auto mark = late.addBranch().then([&over]() { over = true; }).eagerlyEvaluate(nullptr);
+  while (!over && file->appends == seen && use->good()) {
+    co_await late.addBranch().exclusiveJoin(file->changed.next());
   }
 }
 
@@ -135,6 +157,7 @@ void Client::recall(InodeId ino, uint64_t sequence) {
 
 Task<void> Client::giveBack(kj::Own<File> file) {
   file->recalled = true;
+  file->recalledAtMs = nowMs();
   auto era = file->leaseEra;
   auto sequence = file->sequence;
   auto signs = kj::Promise<void>(sayReleasing(kj::addRef(*file))).eagerlyEvaluate(nullptr);

@@ -105,6 +105,36 @@ def appends_from_both_are_all_there():
             assert mine == list(range(count)), f'records of {chr(tag)} are lost or out of order'
 
 
+LONG_APPENDER = '''
+import os, sys
+path, tag, count = sys.argv[1], sys.argv[2].encode(), int(sys.argv[3])
+fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+for i in range(count):
+    bytes = (129, 5000, 4096, 777, 100000)[i % 5]
+    record = tag + b'%06d%06d' % (i, bytes)
+    assert os.write(fd, record + tag * (bytes - len(record))) == bytes
+'''
+
+
+def appended_records_of_any_length_are_whole():
+    a, b = both('records')
+    count = rounds // 10
+    programs = [subprocess.Popen([sys.executable, '-c', LONG_APPENDER, path, tag, str(count)])
+                for path, tag in ((a, 'a'), (b, 'b'), (a, 'c'), (b, 'd'))]
+    for p in programs:
+        assert p.wait() == 0
+    with open(b, 'rb') as f:
+        data = f.read()
+    at, seen = 0, {tag: 0 for tag in b'abcd'}
+    while at < len(data):
+        tag, number, size = data[at], int(data[at + 1:at + 7]), int(data[at + 7:at + 13])
+        assert number == seen[tag], f'record {number} of {chr(tag)} at {at}, and not {seen[tag]}'
+        assert data[at + 13:at + size] == bytes([tag]) * (size - 13), f'a torn record at {at}'
+        seen[tag] += 1
+        at += size
+    assert set(seen.values()) == {count}, seen
+
+
 WRITER = '''
 import os, sys
 fd = os.open(sys.argv[1], os.O_RDWR)
@@ -177,7 +207,8 @@ def mapped_pages_are_dropped_by_a_remote_write():
 
 
 for check in (contents_through_open_descriptors, contents_and_sizes_by_name, truncation_is_seen_at_once,
-              names_are_seen_at_once, appends_from_both_are_all_there, two_writers_of_one_file_never_mix_a_write,
+              names_are_seen_at_once, appends_from_both_are_all_there,
+              appended_records_of_any_length_are_whole, two_writers_of_one_file_never_mix_a_write,
               an_exclusive_create_has_one_winner, a_file_removed_elsewhere_stays_readable_while_open,
               mapped_pages_are_dropped_by_a_remote_write):
     check()
