@@ -26,7 +26,9 @@ size_t endOfCode(const std::string& text, const std::string& until) {
       continue;
     }
     if (depth == 0 && text.compare(i, until.size(), until) == 0) return i;
-    if (c == '"' || c == '\'') quote = c;
+    // No quote: the apostrophe of a word, as in KJ's "(can't stringify)".
+    bool word = c == '\'' && i > 0 && isalpha(static_cast<unsigned char>(text[i - 1]));
+    if (c == '"' || (c == '\'' && !word)) quote = c;
     if (c == '(' || c == '[' || c == '{') ++depth;
     if (c == ')' || c == ']' || c == '}') --depth;
   }

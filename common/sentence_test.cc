@@ -45,6 +45,11 @@ TEST(Sentence, OfASystemCallItsNameAndTheReasonStay) {
             "open: No such file or directory: /x");
 }
 
+TEST(Sentence, TheApostropheOfAWordOpensNoQuote) {
+  EXPECT_EQ(sentenceOf("expected votes != nullptr [(can't stringify) != nullptr]; there is no cluster"),
+            "there is no cluster");
+}
+
 TEST(Sentence, ReasonsInsideAValueAreReadToo) {
   EXPECT_EQ(sentenceOf("remote exception: nobody answers; text = h:1; e.getDescription() = "
                        "connect(fd, a, n): Connection refused"),

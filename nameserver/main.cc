@@ -112,13 +112,13 @@ int main(int argc, char** argv) {
   auto failure = kj::runCatchingExceptions([&]() {
     dfs::Log log(flags.log);
     KJ_IF_MAYBE(e, kj::runCatchingExceptions([&]() { code = dfs::run(flags); })) {
-      KJ_LOG(ERROR, "the name server ends", *e);
-      fprintf(stderr, "dfs-nameserver: %s\n", dfs::sentenceOf(*e).c_str());
-      code = dfs::kExitFailed;
+      KJ_LOG(ERROR, "the name server ends", dfs::sentenceOf(*e).c_str());
+      kj::throwFatalException(kj::mv(*e));
     }
   });
   KJ_IF_MAYBE(e, failure) {
     fprintf(stderr, "dfs-nameserver: %s\n", dfs::sentenceOf(*e).c_str());
+    return dfs::kExitFailed;
   }
   return code;
 }
