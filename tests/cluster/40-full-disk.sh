@@ -1,6 +1,6 @@
 #!/bin/bash
 # A full disk of the stores: the writer gets ENOSPC, nothing acknowledged is lost, reads go on, rm frees space within seconds, and
-# service resumes by itself. The same for the name server's disk: what needs room is refused, reads and removals go on.
+# service resumes by itself.
 . "$(dirname "$0")/lib.sh"
 extra_cleanup() {
   timeout 30 "$DFS" dev down --root "$ROOT/c" > /dev/null 2>&1
