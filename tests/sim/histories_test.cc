@@ -109,6 +109,38 @@ TEST(Histories, Y3StoresThatAreKilledOneAfterTheOtherCostNoError) {
   EXPECT_EQ(c.read(1, c.open(1, "f")), "kept");
 }
 
+TEST(Histories, Y3AMemberThatWasBroughtUpCoversWhatItWasGiven) {
+  // It came back with an empty memory and got the bytes from the other one, which is killed then.
+  Cluster c;
+  auto made = c.make(0, "f");
+  EXPECT_EQ(c.write(0, made.opened.handle, "kept"), Errno::OK);
+  c.powerCutStore(0);
+  c.startStore(0);
+  ASSERT_TRUE(c.waitHealthy(60'000)) << c.trouble();
+  c.killStore(1);
+  EXPECT_EQ(c.get(c.vfs(0).fsync(made.attr.ino, false)), Errno::OK);
+  EXPECT_EQ(c.get(c.vfs(0).flush(made.opened.handle)), Errno::OK);
+  EXPECT_EQ(c.read(1, c.open(1, "f")), "kept");
+}
+
+TEST(Histories, Y3AMemberThatWasBroughtUpAndHasForgottenCoversNothing) {
+  // Nobody has synced the bytes but the catching up (Y6), so either they are there or it is told.
+  Cluster c;
+  auto made = c.make(0, "f");
+  EXPECT_EQ(c.write(0, made.opened.handle, "gone"), Errno::OK);
+  c.powerCutStore(0);
+  c.startStore(0);
+  ASSERT_TRUE(c.waitHealthy(60'000)) << c.trouble();
+  EXPECT_EQ(c.write(0, made.opened.handle, "late"), Errno::OK);
+  for (uint32_t i = 0; i < 2; ++i) c.powerCutStore(i);
+  c.startAll();
+  auto err = c.get(c.vfs(0).fsync(made.attr.ino, false));
+  auto flushed = c.get(c.vfs(0).flush(made.opened.handle));
+  bool told = err != Errno::OK || flushed != Errno::OK;
+  c.restartAfterPowerCut();
+  EXPECT_TRUE(told || c.read(1, c.open(1, "f")) == "late");
+}
+
 TEST(Histories, X1AMutationWhoseAnswerWasLostWithTheNameServerHappensOnce) {
   Cluster c;
   c.world.network.cut("names", c.clientName(0));
@@ -165,6 +197,30 @@ TEST(Histories, S5AnUnlinkAfterARestartWaitsForTheClaimOfAnotherClient) {
   EXPECT_EQ(c.read(0, made.opened.handle), "held");  // removed, open, and pinned (G4)
 }
 
+TEST(Histories, S6ARepeatedCreateHandsOutNoSecondLease) {
+  // The answer is lost with the name server; the one to the repetition grants anew.
+  Cluster c;
+  c.world.network.cut("names", c.clientName(0));
+  auto making =
+      c.vfs(0).create(kRootInode, "f", 0644, O_RDWR | O_CREAT, {}).eagerlyEvaluate(nullptr);
+  c.pass(500);
+  auto other = c.vfs(1).lookup(kRootInode, "f").eagerlyEvaluate(nullptr);  // recalls the first one
+  c.pass(8000);
+  c.killNames();
+  c.world.network.healAll();
+  c.startNames();
+  auto made = c.get(kj::mv(making));
+  ASSERT_TRUE(made.ok());
+  ASSERT_TRUE(c.get(kj::mv(other)).ok());
+  auto theirs = c.open(1, "f");
+  for (int round = 0; round < 5; ++round) {
+    EXPECT_EQ(c.write(1, theirs, "theirs"), Errno::OK);
+    EXPECT_EQ(c.read(0, made->opened.handle), "theirs");
+    EXPECT_EQ(c.write(0, made->opened.handle, "made's"), Errno::OK);
+    EXPECT_EQ(c.read(1, theirs), "made's");
+  }
+}
+
 TEST(Histories, C3AWriteOnAStalledLinkDoesNotCutInUnderTheNextHolder) {
   Cluster c;
   auto made = c.make(0, "f");
@@ -179,6 +235,72 @@ TEST(Histories, C3AWriteOnAStalledLinkDoesNotCutInUnderTheNextHolder) {
   c.pass(20'000);
   EXPECT_EQ(c.read(1, other), "newer");
   EXPECT_TRUE(late.poll(c.world.scope));
+}
+
+TEST(Histories, C4AStoreThatWasStoppedServesNothingThatTheChainHasLeftBehind) {
+  // To everybody else it is silent; its own timers have not run meanwhile.
+  Cluster c;
+  c.pass(20'000);  // silence counts (C5)
+  auto made = c.make(0, "f");
+  EXPECT_EQ(c.write(0, made.opened.handle, "before"), Errno::OK);
+  EXPECT_EQ(c.get(c.vfs(0).fsync(made.attr.ino, false)), Errno::OK);
+  for (uint32_t i = 0; i < 2; ++i) {
+    for (auto& peer : {std::string("names"), c.storeName(1 - i)}) {
+      c.world.network.cut(c.storeName(i), peer);
+      c.world.network.cut(peer, c.storeName(i));
+    }
+    // Clients still reach both: the one that is cut off must not answer with what it has.
+    std::string text = "after" + std::to_string(i);
+    EXPECT_EQ(c.write(0, made.opened.handle, text), Errno::OK);
+    EXPECT_EQ(c.read(1, c.open(1, "f")).substr(0, text.size()), text);
+    c.world.network.healAll();
+    ASSERT_TRUE(c.waitHealthy(60'000)) << c.trouble();
+  }
+}
+
+TEST(Histories, C5AfterARestartOfEverythingTheCopyThatKnowsMoreIsTaken) {
+  // One copy missed a synced update, and comes back first.
+  Cluster c;
+  c.pass(20'000);
+  auto made = c.make(0, "f");
+  EXPECT_EQ(c.write(0, made.opened.handle, "older"), Errno::OK);
+  EXPECT_EQ(c.get(c.vfs(0).fsync(made.attr.ino, false)), Errno::OK);
+  c.killStore(0);
+  EXPECT_EQ(c.write(0, made.opened.handle, "newer"), Errno::OK);
+  EXPECT_EQ(c.get(c.vfs(0).fsync(made.attr.ino, false)), Errno::OK);
+  c.powerCutAll();
+  c.startNames();
+  c.startStore(0);
+  for (uint32_t i = 0; i < 2; ++i) c.startClient(i);
+  auto reading = c.vfs(1).lookup(kRootInode, "f").eagerlyEvaluate(nullptr);
+  c.pass(30'000);
+  c.startStore(1);
+  EXPECT_TRUE(c.get(kj::mv(reading)).ok());
+  EXPECT_EQ(c.read(1, c.open(1, "f")), "newer");
+  ASSERT_TRUE(c.waitHealthy(120'000)) << c.trouble();
+  EXPECT_EQ(c.read(1, c.open(1, "f")), "newer");
+}
+
+TEST(Histories, C9AReaderThatWasStoppedDoesNotStumbleOverBlocksThatAreGone) {
+  Cluster c;
+  auto made = c.make(0, "f");
+  EXPECT_EQ(c.write(0, made.opened.handle, "old"), Errno::OK);
+  EXPECT_EQ(c.get(c.vfs(0).fsync(made.attr.ino, false)), Errno::OK);
+  auto reader = c.open(1, "f");
+  for (uint32_t i = 0; i < 2; ++i) c.world.network.cut(c.clientName(1), c.storeName(i));
+  auto reading = c.vfs(1).read(reader, 0, 100).eagerlyEvaluate(nullptr);
+  c.pass(100);
+  SetAttr set;
+  set.size = true;
+  set.to.size = 0;
+  ASSERT_TRUE(c.get(c.vfs(0).setattr(made.attr.ino, set, nullptr, {})).ok());
+  EXPECT_EQ(c.write(0, made.opened.handle, "new"), Errno::OK);
+  EXPECT_EQ(c.get(c.vfs(0).fsync(made.attr.ino, false)), Errno::OK);
+  c.pass(25'000);  // the grace of freed blocks is over
+  c.world.network.healAll();
+  auto got = c.get(kj::mv(reading));
+  ASSERT_TRUE(got.ok()) << nameOf(got.err()).cStr();
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(got->begin()), got->size()), "new");
 }
 
 TEST(Histories, G1AFileMadeAndNotOpenedIsAtOnceThereForOthers) {
@@ -207,6 +329,23 @@ TEST(Histories, R1BytesThatWereCutOffDoNotComeBackWhenTheFileGrows) {
   set.to.size = 6;
   ASSERT_TRUE(c.get(c.vfs(1).setattr(made.attr.ino, set, nullptr, {})).ok());
   EXPECT_EQ(c.read(0, made.opened.handle), std::string("ab\0\0\0\0", 6));
+}
+
+TEST(Histories, R3ABlockWhosePublishWaitsForTheNameServerIsNotCollected) {
+  Cluster c;
+  auto made = c.make(0, "f");
+  EXPECT_EQ(c.write(0, made.opened.handle, "late"), Errno::OK);
+  c.killNames();
+  auto syncing = c.vfs(0).fsync(made.attr.ino, false).eagerlyEvaluate(nullptr);
+  c.pass(600'000);
+  c.isolate(c.clientName(0));  // the stores are in and compare their lists before it is back
+  c.startNames();
+  c.pass(8000);
+  c.unisolate(c.clientName(0));
+  EXPECT_EQ(c.get(kj::mv(syncing)), Errno::OK);
+  c.pass(300'000);
+  EXPECT_EQ(c.read(1, c.open(1, "f")), "late");
+  EXPECT_EQ(c.fsck(), std::vector<std::string>());
 }
 
 TEST(Histories, N1ANameServerThatFindsItsDirectoryEmptyRefuses) {
