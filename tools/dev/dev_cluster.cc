@@ -18,6 +18,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <sstream>
 
 namespace dfs {
@@ -28,17 +29,10 @@ namespace fs = std::filesystem;
 constexpr uint32_t kServeMsMax = 60'000;
 constexpr uint32_t kStopMs = 20'000;
 constexpr uint32_t kStoresMax = 64;
-
-uint16_t freePort() {
-  kj::AutoCloseFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in addr{};
-  addr.sin_family = AF_INET;
-  addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  KJ_SYSCALL(bind(fd, reinterpret_cast<sockaddr*>(&addr), sizeof addr));
-  socklen_t size = sizeof addr;
-  KJ_SYSCALL(getsockname(fd, reinterpret_cast<sockaddr*>(&addr), &size));
-  return ntohs(addr.sin_port);
-}
+// Below those that the kernel gives to connections (ip_local_port_range), which come and go.
+constexpr uint16_t kPortFirst = 12'000;
+constexpr uint16_t kPortLast = 32'000;
+constexpr uint32_t kPortTries = 10'000;
 
 bool isFree(const std::string& address) {
   auto colon = address.rfind(':');
@@ -52,10 +46,6 @@ bool isFree(const std::string& address) {
   addr.sin_port = htons(static_cast<uint16_t>(atoi(address.c_str() + colon + 1)));
   addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   return bind(fd, reinterpret_cast<sockaddr*>(&addr), sizeof addr) == 0;
-}
-
-std::string loopback() {
-  return "127.0.0.1:" + std::to_string(freePort());
 }
 
 void emptyOut(const std::string& directory) {
@@ -159,9 +149,12 @@ void DevCluster::make(const DevShape& shape) {
               {"stores", Json::array()},
               {"mounts", Json::array()}};
   auto daemon = [&](const std::string& id) {
-    return Json{{"id", id},           {"pid", 0},
-                {"born", 0},          {"address", loopback()},
-                {"http", loopback()}, {"data", root_ + "/" + id}};
+    return Json{{"id", id},
+                {"pid", 0},
+                {"born", 0},
+                {"address", freeAddress()},
+                {"http", freeAddress()},
+                {"data", root_ + "/" + id}};
   };
   cluster_["nameservers"].push_back(daemon("name1"));
   for (uint32_t i = 1; i <= shape.stores; ++i)
@@ -218,11 +211,22 @@ DevCluster::Json& DevCluster::member(const std::string& id) {
   failCommand(kExitNotFound, "this cluster has no \"" + id + "\"; it has " + known);
 }
 
+std::string DevCluster::freeAddress() {
+  std::random_device chance;
+  std::uniform_int_distribution<uint32_t> ports(kPortFirst, kPortLast);
+  for (uint32_t tries = 0; tries < kPortTries; ++tries) {
+    auto address = "127.0.0.1:" + std::to_string(ports(chance));
+    if (isFree(address) && given_.insert(address).second) return address;
+  }
+  failCommand(kExitFailed, "no free port on 127.0.0.1 from " + std::to_string(kPortFirst) + " to " +
+                               std::to_string(kPortLast));
+}
+
 void DevCluster::launchAny(Json& member) {
   std::string id = member["id"];
   for (auto key : {"address", "http"}) {
     // Somebody else has taken the port meanwhile: nothing depends on it but who reads cluster.json.
-    if (member.contains(key) && !isFree(member[key])) member[key] = loopback();
+    if (member.contains(key) && !isFree(member[key])) member[key] = freeAddress();
   }
   if (id.starts_with("name")) {
     launchNameServer(member);

@@ -14,6 +14,7 @@
 #include <kj/io.h>
 #include <nlohmann/json.hpp>
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,7 @@ class DevCluster {
   void launchNameServer(Json& member);
   void launchStore(Json& member);
   void launchMount(Json& member);
+  std::string freeAddress();
   void launchAny(Json& member);
   void awaitServing();
   void awaitMount(const Json& member);
@@ -67,6 +69,7 @@ class DevCluster {
   bool creating_ = false;     // the cluster has not served yet
   bool interrupted_ = false;  // an earlier command was making it
   Json cluster_;
+  std::set<std::string> given_;  // addresses, by this command
 };
 
 bool mountAnswers(const std::string& path, uint32_t timeoutMs);
