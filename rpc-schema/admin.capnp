@@ -27,4 +27,20 @@ interface Admin {
   settle @7 () -> (err :T.Errno);
   # Recalls every exclusive lease once, so that all that clients have written is published and a
   # check sees it; answers when done.
+  locks @8 (above :UInt64, locksMax :UInt32) -> (locks :List(Lock), atEnd :Bool);
+  # Held ones and those waited for, in order of inode; `above`: inodes up to that are left out. All
+  # locks of an inode come in one answer.
+  struct Lock {
+    ino @0 :UInt64;
+    path @1 :Text;           # empty: it has no name any more
+    host @2 :Text;
+    mount @3 :Text;
+    pid @4 :UInt32;
+    flock @5 :Bool;
+    write @6 :Bool;
+    start @7 :UInt64;
+    end @8 :UInt64;
+    waiting @9 :Bool;
+    sinceMs @10 :UInt64;
+  }
 }

@@ -39,6 +39,10 @@ struct Command {
     putChains @19 :PutChains;
     forgetSession @20 :UInt64;   # an ended session's ranges are no longer anybody's (R3)
     deleteOrphans @21 :List(UInt64);  # blocks that a daemon has and perhaps nobody names (R3)
+    # the namespace, continued
+    setxattr @22 :Setxattr;
+    punch @23 :Punch;
+    clone @24 :Clone;
   }
 }
 
@@ -58,9 +62,11 @@ struct Create {
   name @1 :Data;
   ino @2 :UInt64;            # stamped; 0: apply takes the next number and says so in the outcome
   kind @3 :T.Kind;
-  mode @4 :UInt32;           # umask already taken off
+  mode @4 :UInt32;           # as the program gave it
   rdev @5 :UInt64;
   target @6 :Data;           # of a symlink, 1..4095 bytes
+  umask @7 :UInt32;          # taken off `mode`, unless the parent has a default ACL
+  unnamed @8 :Bool;          # O_TMPFILE: an orphan from the start; `name` is empty
 }
 
 struct Link { ino @0 :UInt64; parent @1 :UInt64; name @2 :Data; }
@@ -78,6 +84,7 @@ struct Rename {
   toName @3 :Data;
   noReplace @4 :Bool;
   exchange @5 :Bool;
+  whiteout @6 :Bool;         # leaves a character device 0:0 at the old name
 }
 
 struct Setattr {
@@ -100,6 +107,7 @@ struct Setattr {
   mtime @14 :T.Time;
   openForWrite @15 :Bool;    # ftruncate: the descriptor is the permission
   killSetId @16 :Bool;       # a write or truncation by somebody who may not keep set-id bits
+  access @17 :Bool;          # with atimeNow: as reading does it; needs no right, leaves ctime alone
 }
 
 struct Publish {
@@ -112,6 +120,44 @@ struct Publish {
   mtime @3 :T.Time;          # of the last write
   setMtime @4 :Bool;         # false if `utimes` came after the last write
   killSetId @5 :Bool;
+}
+
+struct Setxattr {
+  # Sets or removes one extended attribute. Rights as Linux has them: user.* by who may write,
+  # trusted.* and security.* by root, system.posix_acl_* by the owner; other names are NOT_SUP.
+  # system.posix_acl_access changes the mode's permission bits with it. TOO_LARGE never: a value
+  # that is too long is INVAL at the sender; NO_SPACE: more than kXattrBytesMax of one inode.
+  ino @0 :UInt64;
+  name @1 :Data;             # with its prefix, 1..255 bytes
+  value @2 :Data;            # at most 64 KiB
+  create @3 :Bool;           # EXIST if it is there
+  replace @4 :Bool;          # NO_DATA if it is not there
+  remove @5 :Bool;           # likewise
+}
+
+struct Punch {
+  # Takes rows [first, end) of a file away: they read as zeros. The sender holds it exclusively and
+  # has published. At most kRowsPerTrim rows at a time; outcome.count is not 0 if there are more.
+  ino @0 :UInt64;
+  first @1 :UInt64;
+  end @2 :UInt64;
+  mtime @3 :T.Time;
+  killSetId @4 :Bool;
+}
+
+struct Clone {
+  # Rows [fromFirst, fromFirst + count) of one file become rows of another (or of the same one,
+  # elsewhere) by reference, in place of those that stand there; absent ones become holes (G7). Both
+  # have equal blockBytes. The sender has published both and holds `to` exclusively; no other session
+  # holds `from`. At most kRowsPerTrim rows.
+  from @0 :UInt64;
+  fromFirst @1 :UInt64;
+  count @2 :UInt64;
+  to @3 :UInt64;
+  toFirst @4 :UInt64;
+  size @5 :UInt64;           # of `to` afterwards, if it is not larger already; rows past it are cut to it
+  mtime @6 :T.Time;
+  killSetId @7 :Bool;
 }
 
 struct Reap { inos @0 :List(UInt64); }

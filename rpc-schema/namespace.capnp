@@ -29,9 +29,10 @@ interface NameServer {
 }
 
 interface Session {
-  claim @0 (leases :List(Claim), last :Bool) -> (err :T.Errno);
+  claim @0 (leases :List(Claim), last :Bool, locks :List(FileLock)) -> (err :T.Errno);
   # After attach, in pieces of at most kClaimsPerCallMax; nothing else but renew is accepted before
-  # `last`. A lease that was given to somebody else meanwhile is answered by a recall.
+  # `last`. A lease that was given to somebody else meanwhile is answered by a recall. locks: those
+  # that it holds; STALE if one of them is another's meanwhile, and then none is held any more.
   struct Claim { ino @0 :UInt64; sequence @1 :UInt64; lease @2 :Lease; pinned @3 :Bool; }
 
   renew @1 () -> (err :T.Errno, leaseMs :UInt32, view :UInt64);
@@ -87,6 +88,35 @@ interface Session {
   # Answered when the view is newer than `known`; at once for 0.
   end @16 () -> (err :T.Errno);
   # A clean unmount: the end of the session is committed before the answer (S5).
+
+  getxattr @17 (ino :UInt64, name :Data) -> (err :T.Errno, value :Data);
+  # NO_DATA if it is not there.
+  listxattr @18 (ino :UInt64) -> (err :T.Errno, names :List(Data));
+  # All of them; who may see which is the kernel's matter.
+
+  lock @19 (lock :FileLock, wait :Bool, ticket :UInt64) -> (err :T.Errno);
+  # Sets, changes or removes (kind `none`) a lock, as fcntl(2) and flock(2) do: the owner's own locks
+  # in the range are replaced, and split or joined as need be. AGAIN: another has it and `wait` is
+  # not set; DEAD_LOCK (POSIX locks only): waiting would close a circle; INTR: given up by cancelLock;
+  # NO_SPACE: kLocksPerSessionMax. Repeating it does it once. A wait that is cut off by a reattach is
+  # asked for again by the client.
+  testLock @20 (lock :FileLock) -> (err :T.Errno, blocker :FileLock);
+  # The first lock that would be in the way; kind `none`: there is none.
+  cancelLock @21 (ticket :UInt64) -> (err :T.Errno);
+  # Gives a wait up. If it was granted meanwhile, that answer stands.
+}
+
+struct FileLock {
+  # Two spaces that know nothing of each other: flock(2), and fcntl(2) with POSIX and OFD locks.
+  ino @0 :UInt64;
+  owner @1 :UInt64;      # of this session: as the kernel names it
+  space @2 :Space;
+  kind @3 :Kind;
+  start @4 :UInt64;      # of bytes; flock: 0
+  end @5 :UInt64;        # the last one; 2^63 - 1 and above: to the end, however far; flock: that
+  pid @6 :UInt32;        # on the host that holds it, for people and F_GETLK
+  enum Space { posix @0; flock @1; }
+  enum Kind { none @0; read @1; write @2; }
 }
 
 struct Statfs {

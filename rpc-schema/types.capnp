@@ -105,6 +105,7 @@ struct Attr {
   btime @12 :Time;
   dataVersion @13 :DataVersion;
   blockBytes @14 :UInt32;  # of this file
+  xattrs @15 :Bool;        # it has extended attributes; lists of access rights (ACLs) are such too
 }
 
 struct Row {

@@ -54,6 +54,10 @@ Errno dispatch(Context& c, schema::Command::Reader command, Answer& out) {
       return applyForgetSession(c, SessionId(what.getForgetSession()), out);
     case Do::DELETE_ORPHANS:
       return applyDeleteOrphans(c, what.getDeleteOrphans(), out);
+    case Do::SETXATTR:
+    case Do::PUNCH:
+    case Do::CLONE:
+      return Errno::NOT_SUP;
   }
   KJ_FAIL_REQUIRE("the log holds a command that this version does not know",
                   (unsigned)what.which());
