@@ -107,6 +107,36 @@ def check_habits(path, text, problems):
         problems.append(f'{path}: a header starts with #pragma once')
 
 
+POSIX_TABLE = 'tests/posix/README.md'
+
+
+def check_posix_table(files, problems):
+    """Each row of the table of POSIX names tests that exist, and each test stands in a row."""
+    tests = {}
+    for path in sorted(files):
+        if path.startswith('tests/posix/') and path.endswith('_test.cc') and os.path.exists(path):
+            with open(path, encoding='utf-8') as f:
+                for suite, name in re.findall(r'^TEST\((\w+),\s*(\w+)\)', f.read(), re.M):
+                    tests[f'{suite}.{name}'] = path
+    named = set()
+    with open(POSIX_TABLE, encoding='utf-8') as f:
+        lines = f.read().splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.startswith('|') or line.startswith(('|---', '| call')):
+            continue
+        cells = line.strip().strip('|').split('|')
+        in_row = re.findall(r'`(\w+\.\w+)`', cells[-1])
+        named.update(in_row)
+        if len(cells) != 3 or not in_row:
+            problems.append(f'{POSIX_TABLE}:{number}: a row is call, what DFS does, and the test')
+        for test in in_row:
+            if test not in tests:
+                problems.append(f'{POSIX_TABLE}:{number}: there is no test {test}')
+    for test, path in tests.items():
+        if test not in named:
+            problems.append(f'{path}: {test} has no row in {POSIX_TABLE}')
+
+
 def main():
     listed = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], capture_output=True, text=True)
     files = listed.stdout.split('\n') if listed.returncode == 0 else []
@@ -123,6 +153,7 @@ def main():
         if path.endswith(('.cc', '.h', '.c')):
             check_includes(path, text, problems)
         check_habits(path, text, problems)
+    check_posix_table(set(files), problems)
     for problem in problems:
         print(problem)
     print(f'{seen} files checked, {len(problems)} offences')
