@@ -12,8 +12,11 @@
 
 #include <kj/async-io.h>
 
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <iostream>
 
 namespace {
@@ -59,6 +62,25 @@ kj::Maybe<int> readSettings(Options& o, int argc, char** argv) {
   return nullptr;
 }
 
+uint32_t storesOnDisk(const std::string& data) {
+  // Stores whose data directories stand side by side on one file system have its room together, as those of an
+  // embedded cluster.
+  namespace fs = std::filesystem;
+  std::error_code ec;
+  struct stat own {
+  }, other{};
+  auto place = fs::absolute(data, ec).lexically_normal();
+  if (!place.has_filename()) place = place.parent_path();
+  if (stat(place.c_str(), &own) != 0) return 1;
+  uint32_t count = 0;
+  auto next = fs::directory_iterator(place.parent_path(), ec);
+  for (; !ec && next != fs::directory_iterator(); next.increment(ec)) {
+    auto identity = next->path() / "identity";
+    if (stat(identity.c_str(), &other) == 0 && other.st_dev == own.st_dev) ++count;
+  }
+  return std::max(1u, count);
+}
+
 int serve(Options& o) {
   dfs::Log log(o.log);
   auto io = kj::setupAsyncIo();
@@ -73,7 +95,8 @@ int serve(Options& o) {
            address.c_str());
     break;
   }
-  dfs::StorageOptions options{o.name, o.host, o.listen, o.nameserver, o.http};
+  dfs::StorageOptions options{o.name,       o.host, o.listen,
+                              o.nameserver, o.http, [&o]() { return storesOnDisk(o.data); }};
   dfs::StorageServer server(real.env, kj::mv(options));
   kj::Own<dfs::HttpServer> http;
   if (!o.http.empty()) {

@@ -163,6 +163,7 @@ Task<void> StorageServer::Impl::start() {
   a.host = options.host;
   a.http = options.http;
   a.nameservers = options.nameserver;
+  a.sharers = options.sharers;
   auto adopt = [this](Uuid cluster) -> kj::Promise<void> {
     identity.cluster = cluster;
     return seam.writeIdentity(env, identity);

@@ -8,6 +8,7 @@
 
 #include <kj/function.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct StorageOptions {
   std::vector<std::string> listen;      // "HOST:PORT", "unix:/path"; announced in this order
   std::vector<std::string> nameserver;  // addresses, any of the group
   std::string http;                     // HOST:PORT to announce, or empty
+  std::function<uint32_t()> sharers;    // how many stores lie on its disk; none: it alone
 };
 
 struct StoreSeam {

@@ -18,5 +18,7 @@ Outcome<Places> placeBlocks(const View& view, const NodeBook& book, const ChainP
 // full. AGAIN: none serves.
 
 Space totalSpace(const View& view, const NodeBook& book, const ChainPlan& plan);
+// Of user data: each byte of it once, however many copies it has. Stores on one disk tell
+// their shares of it.
 
 }  // namespace dfs

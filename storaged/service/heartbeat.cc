@@ -8,19 +8,13 @@ namespace dfs {
 namespace {
 
 constexpr uint64_t kAnswerMs = 1'000;    // a beat without an answer by then is lost
+constexpr uint64_t kCountMs = 2'000;     // after which those on the same disk are counted again
 constexpr uint64_t kRegisterMs = 5'000;  // it is put into the log before it is answered
 
 kj::Array<kj::String> texts(const std::vector<std::string>& from) {
   auto all = kj::heapArrayBuilder<kj::String>(from.size());
   for (auto& a : from) all.add(kj::heapString(a.data(), a.size()));
   return all.finish();
-}
-
-void fill(schema::Space::Builder b, BlockStore& store) {
-  auto space = store.space();
-  b.setTotal(space.totalBytes);
-  b.setFree(space.freeBytes);
-  b.setReserve(store.reserveBytes());
 }
 
 template <typename T>
@@ -101,6 +95,19 @@ Task<void> Heartbeat::run() {
   }
 }
 
+void Heartbeat::fill(schema::Space::Builder b) {
+  // Its share: added up, those of all stores on a disk are the disk.
+  auto now = env_.clock.bootMs();
+  if (announcement_.sharers && now >= sharersAtMs_ + kCountMs) {
+    sharers_ = kj::max(1u, announcement_.sharers());
+    sharersAtMs_ = now;
+  }
+  auto space = store_.space();
+  b.setTotal(space.totalBytes / sharers_);
+  b.setFree(space.freeBytes / sharers_);
+  b.setReserve(store_.reserveBytes() / sharers_);
+}
+
 Task<bool> Heartbeat::registerAnew() {
   auto door = co_await peer_.connected();
   auto registry = door.castAs<schema::NameDoor>().registryRequest().send().getRegistry();
@@ -118,7 +125,7 @@ Task<bool> Heartbeat::registerAnew() {
     addresses.set(i, announcement_.addresses[i]);
   }
   toWire(announcement_.identity.cluster, req.initCluster());
-  fill(req.initSpace(), store_);
+  fill(req.initSpace());
   req.setSince(store_.since());
   req.setControl(control_);
   auto answer = co_await req.send();
@@ -196,7 +203,7 @@ Task<bool> Heartbeat::beat() {
   req.setSequence(++sequence_);
   req.setViewInstalled(keeper_.view().version);
   req.setViewSettled(settled_);
-  fill(req.initSpace(), store_);
+  fill(req.initSpace());
   auto asks = resync_.asksToServe();
   auto synced = req.initSynced(static_cast<uint32_t>(asks.size()));
   for (uint32_t i = 0; i < asks.size(); ++i) {

@@ -18,6 +18,7 @@
 
 #include <rpc-schema/cluster.capnp.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,7 @@ struct Announcement {
   std::string http;
   std::vector<std::string> addresses;  // best first
   std::vector<std::string> nameservers;
+  std::function<uint32_t()> sharers;  // how many stores lie on this disk; none: this one alone
 };
 
 class Heartbeat final : private kj::TaskSet::ErrorHandler {
@@ -59,12 +61,15 @@ class Heartbeat final : private kj::TaskSet::ErrorHandler {
   Task<void> follow();
   Task<bool> fetchView(uint64_t known);
   Task<void> settle();
+  void fill(schema::Space::Builder b);
   void trouble(kj::StringPtr what, const kj::Exception& e);
   void nextNameserver();
   void taskFailed(kj::Exception&& e) override;
 
   Env& env_;
   Announcement announcement_;
+  uint32_t sharers_ = 1;
+  uint64_t sharersAtMs_ = 0;  // when they were counted
   ViewKeeper& keeper_;
   BlockStore& store_;
   Updates& updates_;
