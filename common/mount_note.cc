@@ -45,6 +45,14 @@ kj::Maybe<MountNote> noteOf(const nlohmann::json& json) {
     if (!name.is_string()) return nullptr;
     note.nameservers.push_back(name.get<std::string>());
   }
+  auto subdir = json.find("subdir");
+  if (subdir != json.end() && subdir->is_string()) note.subdir = subdir->get<std::string>();
+  auto words = json.find("words");
+  if (words != json.end() && words->is_array()) {
+    for (auto& word : *words) {
+      if (word.is_string()) note.words.push_back(word.get<std::string>());
+    }
+  }
   return kj::mv(note);
 }
 
@@ -55,10 +63,9 @@ void writeMountNote(const MountNote& note) {
   auto directory = ownDirectory();
   fs::create_directories(directory, ec);
   if (!isTrusted(directory)) return;
-  nlohmann::json json = {{"device", note.device},
-                         {"path", note.path},
-                         {"nameservers", note.nameservers},
-                         {"pid", note.pid}};
+  nlohmann::json json = {{"device", note.device},           {"path", note.path},
+                         {"nameservers", note.nameservers}, {"pid", note.pid},
+                         {"subdir", note.subdir},           {"words", note.words}};
   auto file = fileOf(directory, note.device);
   std::ofstream out(file + ".new");
   out << json.dump() << "\n";

@@ -17,6 +17,8 @@ struct MountNote {
   std::string path;
   std::vector<std::string> nameservers;
   int32_t pid = 0;
+  std::string subdir;              // where it begins in the cluster; empty: at its root
+  std::vector<std::string> words;  // of -o, that cannot be changed while it is mounted
 };
 
 void writeMountNote(

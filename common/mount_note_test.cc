@@ -14,11 +14,13 @@ namespace {
 constexpr uint64_t kNoDevice = 0xfffffffffff1;
 
 TEST(MountNote, IsReadAsItWasWrittenUntilItIsRemoved) {
-  writeMountNote({kNoDevice, "/mnt/a b", {"host:1", "unix:/x"}, 42});
+  writeMountNote({kNoDevice, "/mnt/a b", {"host:1", "unix:/x"}, 42, "/sub", {"soft"}});
   auto note = KJ_ASSERT_NONNULL(mountNoteAt(kNoDevice));
   EXPECT_EQ(note.path, "/mnt/a b");
   EXPECT_EQ(note.nameservers, (std::vector<std::string>{"host:1", "unix:/x"}));
   EXPECT_EQ(note.pid, 42);
+  EXPECT_EQ(note.subdir, "/sub");
+  EXPECT_EQ(note.words, std::vector<std::string>{"soft"});
   removeMountNote(kNoDevice);
   EXPECT_TRUE(mountNoteAt(kNoDevice) == nullptr);
   EXPECT_TRUE(mountNoteOf("/nonexistent/file") == nullptr);

@@ -41,12 +41,13 @@ std::vector<MountLine> allMounts() {
   while (std::getline(file, line)) {
     std::istringstream words(line);
     std::string id, parent, device, root, point, word, source, options;
-    words >> id >> parent >> device >> root >> point;
     MountLine m;
+    words >> id >> parent >> device >> root >> point >> m.options;
     if (sscanf(device.c_str(), "%u:%u", &m.major, &m.minor) != 2) continue;
     while (words >> word && word != "-") {
     }
     words >> m.type >> source >> options;
+    m.readOnly = ("," + options + ",").find(",ro,") != std::string::npos;
     auto owner = ("," + options).find(",user_id=");
     if (owner != std::string::npos) {
       m.owner = static_cast<uint32_t>(strtoul(options.c_str() + owner + 8, nullptr, 10));

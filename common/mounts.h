@@ -19,6 +19,8 @@ struct MountLine {
   uint32_t owner = 0;             // who has mounted it, if it is a FUSE mount
   std::string point;
   std::string type;
+  std::string options;    // of this mount: "ro,nosuid,..."
+  bool readOnly = false;  // the file system itself, at whichever place it is mounted
 
   bool isDfs() const { return type == "fuse.dfs"; }
 };

@@ -4,6 +4,7 @@
 #include "common/mount_note.h"
 #include "common/mounts.h"
 #include "common/retry.h"
+#include "fuse-client/remote/waiting.h"
 
 #include <errno.h>
 #include <kj/debug.h>
@@ -18,6 +19,7 @@ namespace dfs {
 namespace {
 
 constexpr uint32_t kDrainMs = 5;
+constexpr uint64_t kEndMs = 2'000;  // for the end of a session that came to nothing
 
 void raiseReadAhead(const MountLine& m) {
   // Only root may; without it reads come in pieces of 128 KiB and all works.
@@ -28,9 +30,13 @@ void raiseReadAhead(const MountLine& m) {
 
 MountFlags flagsOf(const MountOptions& options) {
   MountFlags flags;
-  flags.options = {"fsname=dfs", "subtype=dfs", "default_permissions"};
+  std::string name;  // commas separate options
+  for (char c : options.source)
+    name += c == ',' || c == '\\' ? std::string("\\") + c : std::string(1, c);
+  flags.options = {"fsname=" + name, "subtype=dfs", "default_permissions"};
   if (options.allowOther) flags.options.push_back("allow_other");
   if (options.readOnly) flags.options.push_back("ro");
+  if (options.accessTimes == AccessTimes::NEVER) flags.options.push_back("noatime");
   for (auto& o : options.fuseOptions) flags.options.push_back(o);
   return flags;
 }
@@ -38,7 +44,8 @@ MountFlags flagsOf(const MountOptions& options) {
 VfsOptions vfsOptionsOf(const MountOptions& options) {
   char host[256] = "?";
   gethostname(host, sizeof host - 1);
-  return {options.nameservers, host, options.mountpoint, options.softTimeoutMs, options.readOnly};
+  return {options.nameservers, host,           options.mountpoint, options.softTimeoutMs,
+          options.readOnly,    options.subdir, options.accessTimes};
 }
 
 }  // namespace
@@ -90,13 +97,25 @@ Mount::~Mount() noexcept(false) {
 
 Task<void> Mount::start() {
   auto attached = withTimeout(env_, options_.attachMsMax, vfs_->attach());
-  co_await kj::mv(attached);
-  channel_.mount(options_.mountpoint.c_str());
+  auto failure = co_await attempt(kj::mv(attached));
+  if (failure == nullptr) {
+    invalidator_->setRoot(vfs_->root());
+    failure = kj::runCatchingExceptions([this]() { channel_.mount(options_.mountpoint.c_str()); });
+  }
+  KJ_IF_MAYBE(e, failure) {
+    // Or this session would count as a client that has fallen silent. If that fails it does.
+    auto ended = withTimeout(env_, kEndMs, vfs_->detach());
+    (void)co_await attempt(kj::mv(ended));
+    kj::throwFatalException(kj::mv(*e));
+  }
   auto found = channel_.line();
   KJ_IF_MAYBE(m, found) {
     raiseReadAhead(*m);
     device_ = makedev(m->major, m->minor);
-    writeMountNote({device_, options_.mountpoint, options_.nameservers, getpid()});
+    auto words = options_.words;
+    if (options_.readOnly) words.push_back("ro");
+    writeMountNote({device_, options_.mountpoint, options_.nameservers, getpid(), options_.subdir,
+                    kj::mv(words)});
     noted_ = true;
   }
 }

@@ -18,7 +18,11 @@ namespace dfs {
 struct MountOptions {
   std::string mountpoint;  // absolute
   std::vector<std::string> nameservers;
+  std::string source = "dfs";            // as the table of mounts shows it
+  std::string subdir;                    // where it begins in the cluster; empty: at its root
   std::vector<std::string> fuseOptions;  // for libfuse and the kernel
+  std::vector<std::string> words;        // of -o, that cannot be changed while it is mounted
+  AccessTimes accessTimes = AccessTimes::RELATIME;
   bool readOnly = false;
   bool allowOther = false;
   uint64_t softTimeoutMs = 0;

@@ -16,7 +16,7 @@ struct Invalidator::Worker {
   // Not kj::Executor: whoever drops the promise of a call under way there waits for it, and here that
   // would be the loop, waiting for a page that only it can unlock.
   struct Drop {
-    InodeId ino;
+    fuse_ino_t node;
     int64_t offset;
     int64_t bytes;
     kj::Own<kj::CrossThreadPromiseFulfiller<void>> done;
@@ -57,10 +57,10 @@ struct Invalidator::Worker {
   }
 
   void notify(Drop& drop) {
-    int rc = fuse_lowlevel_notify_inval_inode(session, drop.ino.value, drop.offset, drop.bytes);
+    int rc = fuse_lowlevel_notify_inval_inode(session, drop.node, drop.offset, drop.bytes);
     // ENOENT: the kernel does not know the inode, so it has nothing of it. ENODEV, ENOTCONN: unmounted.
     if (rc != 0 && rc != -ENOENT && rc != -ENODEV && rc != -ENOTCONN && rc != -ENOSYS) {
-      KJ_LOG(ERROR, "the kernel does not drop an inode's cache", drop.ino.value, rc);
+      KJ_LOG(ERROR, "the kernel does not drop an inode's cache", drop.node, rc);
     }
     drop.done->fulfill();
   }
@@ -84,7 +84,8 @@ kj::Promise<void> Invalidator::notify(InodeId ino, int64_t offset, int64_t bytes
   auto done = kj::newPromiseAndCrossThreadFulfiller<void>();
   auto shared = worker_->shared.lockExclusive();
   if (shared->end) return kj::READY_NOW;
-  shared->drops.push_back({ino, offset, bytes, kj::mv(done.fulfiller)});
+  auto node = ino == root_ ? FUSE_ROOT_ID : ino.value;
+  shared->drops.push_back({node, offset, bytes, kj::mv(done.fulfiller)});
   return kj::mv(done.promise);
 }
 

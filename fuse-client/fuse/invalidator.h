@@ -24,6 +24,8 @@ class Invalidator final : public KernelCaches {
   void end();
   // Starts nothing more: what waits in line counts as done, what is under way goes on. Returns at once.
   bool ended() const;
+  void setRoot(InodeId ino) { root_ = ino; }
+  // The inode that is the kernel's number 1. REQUIRES: nothing has been dropped yet.
 
   kj::Promise<void> dropAttributes(InodeId ino) override;
   kj::Promise<void> dropPages(InodeId ino, uint64_t offset, uint64_t bytes) override;
@@ -33,6 +35,7 @@ class Invalidator final : public KernelCaches {
 
   struct Worker;
   kj::Own<Worker> worker_;
+  InodeId root_ = kRootInode;
 };
 
 }  // namespace dfs

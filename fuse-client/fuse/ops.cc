@@ -32,18 +32,18 @@ void init(void*, fuse_conn_info* connection) {
 }
 
 void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
-  with(req, [&](FuseOps& o, Request& r) { return o.lookup(r, InodeId(parent), name); });
+  with(req, [&](FuseOps& o, Request& r) { return o.lookup(r, o.inode(parent), name); });
 }
 void forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups) {
-  opsOf(req).forget(InodeId(ino), lookups);
+  opsOf(req).forget(ino, lookups);
   fuse_reply_none(req);
 }
 void forgetMulti(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
-  for (size_t i = 0; i < count; ++i) opsOf(req).forget(InodeId(forgets[i].ino), forgets[i].nlookup);
+  for (size_t i = 0; i < count; ++i) opsOf(req).forget(forgets[i].ino, forgets[i].nlookup);
   fuse_reply_none(req);
 }
 void getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
-  with(req, [&](FuseOps& o, Request& r) { return o.getattr(r, InodeId(ino)); });
+  with(req, [&](FuseOps& o, Request& r) { return o.getattr(r, o.inode(ino)); });
 }
 void setattr(fuse_req_t req, fuse_ino_t ino, struct stat* st, int toSet, fuse_file_info* fi) {
   SetAttr set;
@@ -63,40 +63,40 @@ void setattr(fuse_req_t req, fuse_ino_t ino, struct stat* st, int toSet, fuse_fi
   set.to.mtime = {st->st_mtim.tv_sec, static_cast<uint32_t>(st->st_mtim.tv_nsec)};
   kj::Maybe<FileHandle> handle;
   if (fi != nullptr) handle = fi->fh;
-  with(req, [&](FuseOps& o, Request& r) { return o.setattr(r, InodeId(ino), set, handle); });
+  with(req, [&](FuseOps& o, Request& r) { return o.setattr(r, o.inode(ino), set, handle); });
 }
 void readlink(fuse_req_t req, fuse_ino_t ino) {
-  with(req, [&](FuseOps& o, Request& r) { return o.readlink(r, InodeId(ino)); });
+  with(req, [&](FuseOps& o, Request& r) { return o.readlink(r, o.inode(ino)); });
 }
 void mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
-  with(req, [&](FuseOps& o, Request& r) { return o.mknod(r, InodeId(parent), name, mode, rdev); });
+  with(req, [&](FuseOps& o, Request& r) { return o.mknod(r, o.inode(parent), name, mode, rdev); });
 }
 void mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) {
-  with(req, [&](FuseOps& o, Request& r) { return o.mkdir(r, InodeId(parent), name, mode); });
+  with(req, [&](FuseOps& o, Request& r) { return o.mkdir(r, o.inode(parent), name, mode); });
 }
 void unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
-  with(req, [&](FuseOps& o, Request& r) { return o.unlink(r, InodeId(parent), name); });
+  with(req, [&](FuseOps& o, Request& r) { return o.unlink(r, o.inode(parent), name); });
 }
 void rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
-  with(req, [&](FuseOps& o, Request& r) { return o.rmdir(r, InodeId(parent), name); });
+  with(req, [&](FuseOps& o, Request& r) { return o.rmdir(r, o.inode(parent), name); });
 }
 void symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) {
-  with(req, [&](FuseOps& o, Request& r) { return o.symlink(r, target, InodeId(parent), name); });
+  with(req, [&](FuseOps& o, Request& r) { return o.symlink(r, target, o.inode(parent), name); });
 }
 void rename(fuse_req_t req, fuse_ino_t from, const char* fromName, fuse_ino_t to,
             const char* toName, unsigned flags) {
   with(req, [&](FuseOps& o, Request& r) {
-    return o.rename(r, InodeId(from), fromName, InodeId(to), toName, flags);
+    return o.rename(r, o.inode(from), fromName, o.inode(to), toName, flags);
   });
 }
 void link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char* name) {
-  with(req, [&](FuseOps& o, Request& r) { return o.link(r, InodeId(ino), InodeId(parent), name); });
+  with(req, [&](FuseOps& o, Request& r) { return o.link(r, o.inode(ino), o.inode(parent), name); });
 }
 void open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
-  with(req, [&](FuseOps& o, Request& r) { return o.open(r, InodeId(ino), *fi); });
+  with(req, [&](FuseOps& o, Request& r) { return o.open(r, o.inode(ino), *fi); });
 }
 void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* fi) {
-  with(req, [&](FuseOps& o, Request& r) { return o.create(r, InodeId(parent), name, mode, *fi); });
+  with(req, [&](FuseOps& o, Request& r) { return o.create(r, o.inode(parent), name, mode, *fi); });
 }
 void read(fuse_req_t req, fuse_ino_t, size_t bytes, off_t offset, fuse_file_info* fi) {
   with(req, [&](FuseOps& o, Request& r) {
@@ -120,19 +120,19 @@ void release(fuse_req_t req, fuse_ino_t, fuse_file_info* fi) {
   with(req, [&](FuseOps& o, Request& r) { return o.release(r, fi->fh); });
 }
 void fsync(fuse_req_t req, fuse_ino_t ino, int dataOnly, fuse_file_info*) {
-  with(req, [&](FuseOps& o, Request& r) { return o.fsync(r, InodeId(ino), dataOnly != 0); });
+  with(req, [&](FuseOps& o, Request& r) { return o.fsync(r, o.inode(ino), dataOnly != 0); });
 }
 void opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
-  with(req, [&](FuseOps& o, Request& r) { return o.opendir(r, InodeId(ino), *fi); });
+  with(req, [&](FuseOps& o, Request& r) { return o.opendir(r, o.inode(ino), *fi); });
 }
 void readdir(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t cookie, fuse_file_info* fi) {
   with(req, [&](FuseOps& o, Request& r) {
-    return o.readdir(r, InodeId(ino), fi->fh, static_cast<uint64_t>(cookie), bytes, false);
+    return o.readdir(r, o.inode(ino), fi->fh, static_cast<uint64_t>(cookie), bytes, false);
   });
 }
 void readdirPlus(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t cookie, fuse_file_info* fi) {
   with(req, [&](FuseOps& o, Request& r) {
-    return o.readdir(r, InodeId(ino), fi->fh, static_cast<uint64_t>(cookie), bytes, true);
+    return o.readdir(r, o.inode(ino), fi->fh, static_cast<uint64_t>(cookie), bytes, true);
   });
 }
 void releasedir(fuse_req_t req, fuse_ino_t, fuse_file_info* fi) {
@@ -140,7 +140,7 @@ void releasedir(fuse_req_t req, fuse_ino_t, fuse_file_info* fi) {
   fuse_reply_err(req, 0);
 }
 void fsyncdir(fuse_req_t req, fuse_ino_t ino, int dataOnly, fuse_file_info*) {
-  with(req, [&](FuseOps& o, Request& r) { return o.fsync(r, InodeId(ino), dataOnly != 0); });
+  with(req, [&](FuseOps& o, Request& r) { return o.fsync(r, o.inode(ino), dataOnly != 0); });
 }
 void statfs(fuse_req_t req, fuse_ino_t) {
   with(req, [&](FuseOps& o, Request& r) { return o.statfs(r); });
@@ -188,6 +188,11 @@ FuseOps::~FuseOps() noexcept(false) {}
 const fuse_lowlevel_ops& FuseOps::table() {
   static const fuse_lowlevel_ops table = makeTable();
   return table;
+}
+
+void FuseOps::forget(fuse_ino_t node, uint64_t lookups) {
+  // The root was never looked up.
+  if (node != FUSE_ROOT_ID) vfs_.forget(inode(node), lookups);
 }
 
 void FuseOps::stop() {

@@ -49,7 +49,14 @@ class FuseOps {
   Task<void> readdir(Request& r, InodeId ino, DirHandle handle, uint64_t cookie, size_t bytes,
                      bool plus);
   void releasedir(DirHandle handle) { vfs_.releasedir(handle); }
-  void forget(InodeId ino, uint64_t lookups) { vfs_.forget(ino, lookups); }
+  void forget(fuse_ino_t node, uint64_t lookups);
+
+  // The kernel's numbers of inodes are ours, but that its 1 is the root of the mount, whichever
+  // directory of the cluster that is. In st_ino stands the cluster's number.
+  InodeId inode(fuse_ino_t node) const {
+    return node == FUSE_ROOT_ID ? vfs_.root() : InodeId(node);
+  }
+  fuse_ino_t node(InodeId ino) const { return ino == vfs_.root() ? FUSE_ROOT_ID : ino.value; }
 
   Serving& serving() { return serving_; }
   void stop();

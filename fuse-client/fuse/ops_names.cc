@@ -4,8 +4,9 @@ namespace dfs {
 
 void FuseOps::replyEntry(Request& r, Outcome<Attr> made) {
   if (!made.ok()) return r.error(made.err());
-  auto ino = made->ino;
-  if (!r.entry(toEntry(*made))) vfs_.forget(ino, 1);
+  auto entry = toEntry(*made);
+  entry.ino = node(made->ino);
+  if (!r.entry(entry)) vfs_.forget(made->ino, 1);
 }
 
 Task<void> FuseOps::lookup(Request& r, InodeId parent, std::string name) {

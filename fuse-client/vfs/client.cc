@@ -4,7 +4,28 @@
 
 #include <fcntl.h>
 
+#include <sstream>
+
 namespace dfs {
+namespace {
+
+std::vector<std::string> pathParts(const std::string& path) {
+  std::vector<std::string> parts;
+  std::istringstream stream(path);
+  std::string part;
+  while (std::getline(stream, part, '/')) {
+    if (!part.empty() && part != ".") parts.push_back(part);
+  }
+  return parts;
+}
+
+std::string pathOf(const std::vector<std::string>& parts, size_t count) {
+  std::string path;
+  for (size_t i = 0; i < count; ++i) path += "/" + parts[i];
+  return path;
+}
+
+}  // namespace
 
 Client::Client(Env& env, VfsOptions options)
     : env_(env),
@@ -26,11 +47,32 @@ kj::Promise<void> Client::attach() {
   auto run = [](Client& self) -> Task<void> {
     self.names_.start();
     co_await self.names_.ready();
-    auto root = co_await self.getattr(kRootInode);
+    co_await self.findRoot();
+    auto root = co_await self.getattr(self.root_);
     KJ_REQUIRE(root.ok(), "the root of the file system does not answer", nameOf(root.err()));
     self.tasks_.add(self.tick());
   };
   return run(*this);
+}
+
+Task<void> Client::findRoot() {
+  // Each step's lookup is given back but the last one, which keeps the root in use (G4).
+  auto parts = pathParts(options_.subdir);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    auto found = co_await lookup(root_, parts[i]);
+    if (root_ != kRootInode) forget(root_, 1);
+    auto upTo = pathOf(parts, i + 1);
+    KJ_REQUIRE(found.err() != Errno::NO_ENT, "there is no such directory in the cluster",
+               upTo.c_str());
+    KJ_REQUIRE(found.ok(), "the directory of the cluster cannot be looked up", upTo.c_str(),
+               nameOf(found.err()));
+    root_ = found->ino;
+    KJ_REQUIRE(found->kind != schema::Kind::SYMLINK,
+               "this is a symbolic link in the cluster; name the directory that it leads to",
+               upTo.c_str());
+    KJ_REQUIRE(found->kind == schema::Kind::DIRECTORY, "this is no directory in the cluster",
+               upTo.c_str());
+  }
 }
 
 kj::Promise<void> Client::syncAll() {

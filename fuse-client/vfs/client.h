@@ -60,6 +60,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   void releasedir(DirHandle handle) override;
   void setKernel(KernelCaches& kernel) override { kernel_ = kernel; }
   kj::Promise<void> attach() override;
+  InodeId root() const override { return root_; }
   kj::Promise<void> syncAll() override;
   kj::Promise<void> detach() override;
   std::string describe() override;
@@ -109,6 +110,9 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   uint64_t nowMs() { return env_.clock.bootMs(); }
   static void fillCredentials(schema::Command::Builder command, const Caller& caller);
   static Attr attrOf(schema::Attr::Reader r);
+
+  // --- client.cc
+  Task<void> findRoot();
 
   // --- names.cc
   Task<Outcome<Attr>> lookupNow(InodeId parent, std::string name);
@@ -214,6 +218,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   const VfsOptions options_;
   kj::Maybe<KernelCaches&> kernel_;
 
+  InodeId root_ = kRootInode;
   InodeMap inodes_;
   std::map<InodeId, kj::Own<File>> files_;
   std::map<FileHandle, Handle> handles_;

@@ -50,8 +50,8 @@ Task<Outcome<std::vector<Listing>>> Client::readdirNow(InodeId ino, uint64_t coo
   std::vector<Listing> list;
   if (dots >= 2) list.push_back({".", ino, schema::Kind::DIRECTORY, kCookieDot, nullptr});
   if (dots >= 1 && list.size() < entriesMax) {
-    list.push_back(
-        {"..", InodeId(answer.getParent()), schema::Kind::DIRECTORY, kCookieDotDot, nullptr});
+    auto parent = ino == root_ ? ino : InodeId(answer.getParent());
+    list.push_back({"..", parent, schema::Kind::DIRECTORY, kCookieDotDot, nullptr});
   }
   auto entries = answer.getEntries();
   // Counted before anything waits: they are about to be answered (G4).

@@ -120,7 +120,7 @@ Task<Errno> Client::publishRows(kj::Own<File> file) {
 }
 
 kj::Promise<Errno> Client::fsync(InodeId ino, bool dataOnly) {
-  kj::Promise<Errno> work = ino == kRootInode ? syncAllNow() : fsyncNow(ino);
+  kj::Promise<Errno> work = ino == root_ ? syncAllNow() : fsyncNow(ino);
   return soft(detached(kj::mv(work)));
 }
 

@@ -76,12 +76,18 @@ class KernelCaches {
   // bytes 0: to the end.
 };
 
+enum class AccessTimes { RELATIME, NEVER, STRICT };
+// When reading moves a file's access time: if it is not past the last change or a day old, never, or
+// each time.
+
 struct VfsOptions {
   std::vector<std::string> nameservers;  // "HOST:PORT" or "unix:/path"
   std::string host;                      // for `dfs status`
   std::string what;                      // likewise: the mount point
   uint64_t softTimeoutMs = 0;            // 0: hard
   bool readOnly = false;
+  std::string subdir;  // where the tree begins, from the cluster's root; empty: there
+  AccessTimes accessTimes = AccessTimes::RELATIME;
 };
 
 using FileHandle = uint64_t;  // an open file; never 0
@@ -148,7 +154,7 @@ class Vfs {
   // mapping; never extends the file (V2). O_SYNC and O_DSYNC of the handle make it durable before
   // it resolves.
   virtual kj::Promise<Errno> fsync(InodeId ino, bool dataOnly) = 0;
-  // Y4. Of a directory too; of the root: everything of this mount (Y5).
+  // Y4. Of a directory too; of root(): everything of this mount (Y5).
 
   // --- directories
   virtual kj::Promise<Outcome<DirHandle>> opendir(InodeId ino) = 0;
@@ -164,7 +170,11 @@ class Vfs {
   // Before the first call. Outlives the Vfs.
   virtual kj::Promise<void> attach() = 0;
   // Resolves when the session is there and the root answers. Throws with a sentence that says what
-  // to do if the cluster refuses (WRONG_CLUSTER, too many sessions); waits while it is away.
+  // to do if the cluster refuses (WRONG_CLUSTER, too many sessions) or `subdir` is no directory of
+  // it; waits while it is away.
+  virtual InodeId root() const { return kRootInode; }
+  // Where the tree begins: nothing above it can be reached, and its ".." is itself. Known after
+  // attach(). It stays in use until the end, also when somebody removes it.
   virtual kj::Promise<void> syncAll() = 0;
   virtual kj::Promise<void> detach() = 0;
   // A clean unmount: all is synced and published, the session is ended. Throws if data could not be

@@ -60,6 +60,7 @@ class FakeVfs final : public Vfs {
   std::string written;
   std::map<uint64_t, uint64_t> forgotten;
   bool throwAtOnce = false;
+  InodeId rootInode = kRootInode;
 
   Line<Outcome<Attr>> attrs;
   Line<Errno> errnos;
@@ -76,6 +77,7 @@ class FakeVfs final : public Vfs {
   kj::Promise<Outcome<Attr>> lookup(InodeId parent, std::string name) override {
     return attr("lookup", parent, name);
   }
+  InodeId root() const override { return rootInode; }
   void forget(InodeId ino, uint64_t lookups) override { forgotten[ino.value] += lookups; }
   kj::Promise<Outcome<Attr>> mknod(InodeId parent, std::string name, schema::Kind kind,
                                    uint32_t mode, uint64_t rdev, Caller who) override {

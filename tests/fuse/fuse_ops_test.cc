@@ -533,6 +533,37 @@ TEST(FuseDirectories, AListingThatTheKernelNoLongerWantsGivesAllItsLookupsBack) 
   for (uint64_t i = 0; i < 3; ++i) EXPECT_EQ(w.vfs.forgotten[100 + i], 1u);
 }
 
+TEST(FuseSubdir, TheKernelsRootIsTheDirectoryThatIsMountedEverywhere) {
+  // Each operation on node 1 reaches inode 70, and an answer that is inode 70 names node 1.
+  World w;
+  w.vfs.rootInode = InodeId(70);
+  auto out = w.ask(FUSE_GETATTR, 1, in(fuse_getattr_in{})).as<fuse_attr_out>();
+  EXPECT_EQ(w.vfs.last(), "getattr 70");
+  EXPECT_EQ(out.attr.ino, 40u);
+  w.vfs.attrs.add(fileAttr(70));
+  EXPECT_EQ(w.ask(FUSE_LOOKUP, 1, "a" + nul).as<fuse_entry_out>().nodeid, 1u);
+  EXPECT_EQ(w.vfs.last(), "lookup 70 a");
+  EXPECT_EQ(w.ask(FUSE_LOOKUP, 41, "a" + nul).as<fuse_entry_out>().nodeid, 40u);
+  EXPECT_EQ(w.vfs.last(), "lookup 41 a");
+  w.ask(FUSE_MKDIR, 1, in(fuse_mkdir_in{0755, 022}) + "d" + nul);
+  EXPECT_EQ(w.vfs.last(), "mkdir 70 d " + std::to_string(0755));
+  w.ask(FUSE_UNLINK, 1, "f" + nul);
+  EXPECT_EQ(w.vfs.last(), "unlink 70 f");
+  w.ask(FUSE_RENAME2, 1, in(fuse_rename2_in{1, 0, 0}) + "f" + nul + "g" + nul);
+  EXPECT_EQ(w.vfs.last(), "rename 70 f 70 g 0");
+  w.ask(FUSE_LINK, 1, in(fuse_link_in{41}) + "l" + nul);
+  EXPECT_EQ(w.vfs.last(), "link 41 70 l");
+  w.ask(FUSE_OPENDIR, 1, in(fuse_open_in{0, 0}));
+  EXPECT_EQ(w.vfs.last(), "opendir 70");
+  w.ask(FUSE_FSYNCDIR, 1, in(fuse_fsync_in{7, 0, 0}));
+  EXPECT_EQ(w.vfs.last(), "fsync 70 false");
+  w.ask(FUSE_SETATTR, 1, in(fuse_setattr_in{}));
+  EXPECT_EQ(w.vfs.last(), "setattr 70 0");
+  w.kernel.send(FUSE_FORGET, 1, in(fuse_forget_in{1}));
+  w.kernel.settle();
+  EXPECT_EQ(w.vfs.forgotten.count(70), 0u);
+}
+
 TEST(FuseInterrupt, ALivingCallerGoesOnWaitingAndGetsItsRealAnswer) {
   World w;
   auto held = w.vfs.attrs.hold();
