@@ -27,7 +27,9 @@ ALLOWED = {
     'fuse-client/fuse': ['fuse-client/vfs'],
     'fuse-client': ['fuse-client/fuse', 'fuse-client/vfs', 'fuse-client/remote'],
     'tools/dev': [],
-    'tools/dfs': ['tools/dev', 'fuse-client/vfs', 'fuse-client/remote'],
+    # Without a mount files are read and written by what a mount itself uses.
+    'tools/transfer': ['tools/dev', 'fuse-client/vfs', 'fuse-client/remote'],
+    'tools/dfs': ['tools/transfer', 'tools/dev', 'fuse-client/vfs', 'fuse-client/remote'],
     'tools/bench': ['fuse-client/vfs', 'fuse-client/remote'],
 }
 

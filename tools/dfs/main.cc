@@ -7,6 +7,7 @@
 #include "tools/dfs/verb.h"
 
 #include <kj/debug.h>
+#include <unistd.h>
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
@@ -66,7 +67,7 @@ int perform(const std::function<int()>& action) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("dfs: looks after a DFS cluster");
+  CLI::App app("dfs: looks after a DFS cluster, and copies files into and out of it");
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("dfs ") + versionText(),
                        "Print the version and end");
@@ -81,6 +82,8 @@ int run(int argc, char** argv) {
   addHealth(tool);
   addWhere(tool);
   addFsck(tool);
+  addTransfer(tool);
+  addSync(tool);
   addUmount(tool);
   addDev(tool);
   addVersion(tool);
@@ -100,11 +103,45 @@ int run(int argc, char** argv) {
   return code;
 }
 
+int runUmountHelper(int argc, char** argv) {
+  // What umount(8) calls: umount.fuse.dfs DIRECTORY [-flnrv] [-N NAMESPACE] [-t TYPE].
+  std::vector<std::string> words = {"dfs", "umount"};
+  bool force = false;
+  std::string directory;
+  for (int i = 1; i < argc; ++i) {
+    std::string word = argv[i];
+    if (word.size() < 2 || word[0] != '-') {
+      directory = word;
+    } else if (word[1] == 'N' || word[1] == 't') {
+      i += word.size() == 2 ? 1 : 0;
+    } else {
+      if (word.find('l') != std::string::npos) words.push_back("--lazy");
+      force = force || word.find('f') != std::string::npos;
+    }
+  }
+  if (force) {
+    // The kernel cuts the connection: no work for a helper.
+    execlp("umount", "umount", "-i", words.size() > 2 ? "-fl" : "-f", directory.c_str(), nullptr);
+    std::cerr << "dfs: umount cannot be started\n";
+    return kExitFailed;
+  }
+  words.push_back(directory);
+  std::vector<char*> all;
+  for (auto& word : words) all.push_back(word.data());
+  return run(static_cast<int>(all.size()), all.data());
+}
+
+bool isUmountHelper(const std::string& program) {
+  auto name = program.substr(program.rfind('/') + 1);
+  return name == "umount.dfs" || name == "umount.fuse.dfs";
+}
+
 }  // namespace
 }  // namespace dfs
 
 int main(int argc, char** argv) {
   dfs::prepareCommand();
   dfs::Log log({"error", "", "dfs"});
+  if (argc > 0 && dfs::isUmountHelper(argv[0])) return dfs::runUmountHelper(argc, argv);
   return dfs::run(argc, argv);
 }

@@ -39,6 +39,8 @@ void addStatus(Tool& tool);
 void addHealth(Tool& tool);
 void addWhere(Tool& tool);
 void addFsck(Tool& tool);
+void addTransfer(Tool& tool);
+void addSync(Tool& tool);
 void addUmount(Tool& tool);
 void addDev(Tool& tool);
 
