@@ -7,6 +7,7 @@ packages=(
   # to build
   clang lld cmake ninja-build pkg-config make libc6-dev
   capnproto libcapnp-dev libfuse3-dev liblmdb-dev libxxhash-dev libspdlog-dev libmicrohttpd-dev
+  scdoc
   libcli11-dev nlohmann-json3-dev libtomlplusplus-dev libgtest-dev libraft-dev
   # to run
   fuse3

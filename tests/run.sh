@@ -82,6 +82,7 @@ case $what in
     unit_tests asan
     simulator asan 8
     check "build release" build release
+    check "man pages" python3 tests/check-man.py build/release
     simulator release "${SEEDS:-300}"
     cluster_tests
     ;;
