@@ -104,6 +104,12 @@ def check_habits(path, text, problems):
                 problems.append(f'{path}:{number}: asks the host; take it from Env')
             if 'co_await' in condition_of(line):
                 problems.append(f'{path}:{number}: co_await stands alone in its statement')
+    if path.startswith('fuse-client/fuse/'):
+        # Node 1 is the root of the mount, whichever directory that is.
+        for number, line in enumerate(text.splitlines(), 1):
+            if re.search(r'\bInodeId\((ino|parent|newparent|newParent|to|from|node)\)', line.split('//')[0]) and \
+                    'FUSE_ROOT_ID' not in text.splitlines()[number - 2] + line:
+                problems.append(f'{path}:{number}: a number of the kernel becomes an inode by FuseOps::inode()')
     if path.endswith('.h') and not text.startswith('#pragma once') and not text.startswith('/*') and \
             '#pragma once' not in text.split('\n\n')[0] and not path.endswith('raft_core.h'):
         problems.append(f'{path}: a header starts with #pragma once')

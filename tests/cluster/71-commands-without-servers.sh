@@ -23,13 +23,14 @@ say "the name server is stopped"
 python3 - "$DFS" "$M1" "$ROOT/go" <<'P' & waiter=$!
 import os, subprocess, sys, time
 os.chdir(sys.argv[2])
+open(sys.argv[3] + '.there', 'w').close()
 while not os.path.exists(sys.argv[3]):
     time.sleep(0.1)
 start = time.time()
 code = subprocess.run([sys.argv[1], 'status', '.'], timeout=30).returncode
 assert code == 6 and time.time() - start < 7, (code, time.time() - start)
 P
-sleep 0.5
+until_true 30 test -e "$ROOT/go.there" || fail "the waiter does not start"
 dev stop name1
 within 7 6 "$DFS" status "$M1"
 grep -q "no answer within 5 seconds" "$ROOT/err" || fail "status says: $(cat "$ROOT/err")"
@@ -44,6 +45,12 @@ within 7 3 "$DFS" health "$M1"
 within 7 3 "$DFS" health --root "$ROOT/c"
 within 10 7 "$DFS" where "$M1/none"
 within 2 0 "$DFS" dev status --root "$ROOT/c"
+"$DFS" sync "$M2" 2> "$ROOT/sync" & syncer=$!
+within 20 6 "$DFS" put /etc/passwd --root "$ROOT/c" /p
+grep -q "no answer within" "$ROOT/err" || fail "put says: $(cat "$ROOT/err")"
+within 20 6 "$DFS" get --root "$ROOT/c" /f -
+got=0; wait $syncer || got=$?
+[ $got = 7 ] && grep -q "which servers are away" "$ROOT/sync" || fail "sync: $got $(cat "$ROOT/sync")"
 within 7 32 "$DFS_MOUNT" "$M1" --nameserver 127.0.0.1:1
 grep -q "mounted there already" "$ROOT/err"
 

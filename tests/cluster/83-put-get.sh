@@ -140,5 +140,6 @@ echo unsaved > "$M1/unsaved"
 "$DFS" sync "$M1/d"
 [ "$(code "$DFS" sync /etc)" = 4 ]
 [ "$(code "$DFS" where --root "$ROOT/c" /unsaved)" = 0 ]
-until_true 60 healthy || fail "not healthy"
+whole() { "$DFS" status --root "$ROOT/c" | grep -q " full, 0 with fewer copies, 0 waiting"; }
+until_true 60 whole || fail "not whole"
 fsck_clean

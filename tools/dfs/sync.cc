@@ -21,7 +21,7 @@ namespace dfs {
 namespace {
 
 constexpr int kSayMs = 5'000;  // then a person wants to know what this waits for
-constexpr int kWholeMs = 60'000;
+constexpr int kWholeMs = static_cast<int>(kAnswerMs);
 
 int syncMount(const std::string& point) {
   // The kernel's dirty pages of mappings, then what the mount itself has not synced.

@@ -21,7 +21,7 @@ namespace dfs {
 namespace {
 
 constexpr uint64_t kDialMs = 5'000;      // to find somebody at the address
-constexpr uint64_t kAttachMs = 30'000;   // for a session: a name server that starts lets one wait
+constexpr uint64_t kAttachMs = 15'000;   // for a session: a name server that starts lets one wait
 constexpr uint64_t kSilenceMs = 45'000;  // of one call
 constexpr uint64_t kCleanMs = 5'000;     // for removing what is temporary
 constexpr uint64_t kSaveMs = 60'000;     // at the end
@@ -55,6 +55,16 @@ std::deque<std::string> partsOf(const std::string& path) {
     if (!part.empty() && part != ".") parts.push_back(part);
   }
   return parts;
+}
+
+kj::Promise<void> silence(Env& env, uint64_t limitMs) {
+  // Throws when the time is over.
+  return env.clock.timer().afterDelay(limitMs * kj::MILLISECONDS).then([limitMs]() {
+    auto sentence = kj::str("no answer within ", limitMs / 1000,
+                            " seconds; it is stopped, starting, or cut off");
+    kj::throwFatalException(
+        kj::Exception(kj::Exception::Type::DISCONNECTED, __FILE__, __LINE__, kj::mv(sentence)));
+  });
 }
 
 [[noreturn]] void endBy(int number) {
@@ -102,10 +112,10 @@ Remote::Remote(const std::vector<std::string>& nameservers, const char* what)
   };
   auto failed = kj::runCatchingExceptions([&]() {
     // First whether anybody is there: to a session a silent address says nothing for long.
-    auto door = withTimeout(env(), kDialMs, dial(env(), addresses, kDialMs));
-    kj::mv(door).wait(io_.waitScope);
+    auto door = dial(env(), addresses, kDialMs).then([](kj::Own<Connection>&&) {});
+    door.exclusiveJoin(silence(env(), kDialMs)).wait(io_.waitScope);
     vfs_ = newVfs(env(), options);
-    auto attached = withTimeout(env(), kAttachMs, vfs_->attach());
+    auto attached = vfs_->attach().exclusiveJoin(silence(env(), kAttachMs));
     auto interrupted = endSignal(io_.unixEventPort).then([](int number) { endBy(number); });
     attached.exclusiveJoin(kj::mv(interrupted)).wait(io_.waitScope);
   });
@@ -143,13 +153,13 @@ void Remote::run(kj::Promise<void> work) {
     // What it leaves is hidden and says by its name what it is.
     std::cerr << "dfs: a temporary file could not be removed: " << sentenceOf(*e) << "\n";
   }
-  if (number != 0) endBy(number);
-  KJ_IF_MAYBE(e, failed) {
+  if (number != 0 || failed != nullptr) {
     auto ended = kj::runCatchingExceptions(
         [&]() { withTimeout(env(), kCleanMs, vfs_->detach()).wait(io_.waitScope); });
     (void)ended;  // the first failure is the one to tell; the session ends by itself
-    kj::throwFatalException(kj::mv(*e));
   }
+  if (number != 0) endBy(number);
+  KJ_IF_MAYBE(e, failed) kj::throwFatalException(kj::mv(*e));
   withTimeout(env(), kSaveMs, vfs_->detach()).wait(io_.waitScope);
 }
 
