@@ -107,10 +107,32 @@ void write(fuse_req_t req, fuse_ino_t, const char* data, size_t bytes, off_t off
            fuse_file_info* fi) {
   // The bytes lie in the channel's buffer, which the next request overwrites: this is the one copy.
   auto copy = kj::heapArray(reinterpret_cast<const kj::byte*>(data), bytes);
-  bool append = (fi->flags & O_APPEND) != 0;
+  // The flags are those of the descriptor now, and of this call (RWF_SYNC, RWF_DSYNC).
+  WriteHow how;
+  how.append = (fi->flags & O_APPEND) != 0 && !fi->writepage;
+  how.fromWriteback = fi->writepage;
+  how.durable = (fi->flags & (O_SYNC | O_DSYNC)) != 0 && !fi->writepage;
   with(req, [&](FuseOps& o, Request& r) {
-    return o.write(r, fi->fh, static_cast<uint64_t>(offset), kj::mv(copy), append && !fi->writepage,
-                   fi->writepage);
+    return o.write(r, fi->fh, static_cast<uint64_t>(offset), kj::mv(copy), how);
+  });
+}
+void fallocate(fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t bytes,
+               fuse_file_info* fi) {
+  with(req, [&](FuseOps& o, Request& r) {
+    return o.fallocate(r, fi->fh, mode, static_cast<uint64_t>(offset),
+                       static_cast<uint64_t>(bytes));
+  });
+}
+void lseek(fuse_req_t req, fuse_ino_t, off_t offset, int whence, fuse_file_info* fi) {
+  with(req, [&](FuseOps& o, Request& r) {
+    return o.seek(r, fi->fh, static_cast<uint64_t>(offset), whence);
+  });
+}
+void copyFileRange(fuse_req_t req, fuse_ino_t, off_t fromOffset, fuse_file_info* from, fuse_ino_t,
+                   off_t toOffset, fuse_file_info* to, size_t bytes, int) {
+  with(req, [&](FuseOps& o, Request& r) {
+    return o.copyRange(r, from->fh, static_cast<uint64_t>(fromOffset), to->fh,
+                       static_cast<uint64_t>(toOffset), bytes);
   });
 }
 void flush(fuse_req_t req, fuse_ino_t, fuse_file_info* fi) {
@@ -175,6 +197,9 @@ fuse_lowlevel_ops makeTable() {
   t.releasedir = releasedir;
   t.fsyncdir = fsyncdir;
   t.statfs = statfs;
+  t.fallocate = fallocate;
+  t.lseek = lseek;
+  t.copy_file_range = copyFileRange;
   return t;
 }
 
@@ -209,6 +234,12 @@ Caller FuseOps::callerOf(const Request& r, bool withGroups) {
   // Root needs none: nothing is decided by its groups but set-gid bits that it may keep.
   if (withGroups && context.uid != 0) caller.groups = callers_.groups(context.pid);
   return caller;
+}
+
+kj::Maybe<Caller> FuseOps::unprivilegedOf(const Request& r) {
+  auto caller = callerOf(r, false);
+  if (caller.uid == 0) return nullptr;
+  return kj::mv(caller);
 }
 
 }  // namespace dfs

@@ -40,10 +40,16 @@ class FuseOps {
   Task<void> open(Request& r, InodeId ino, fuse_file_info fi);
   Task<void> read(Request& r, FileHandle handle, uint64_t offset, uint32_t bytes);
   Task<void> write(Request& r, FileHandle handle, uint64_t offset, kj::Array<kj::byte> data,
-                   bool append, bool fromWriteback);
+                   WriteHow how);
   Task<void> flush(Request& r, FileHandle handle);
   Task<void> release(Request& r, FileHandle handle);
   Task<void> fsync(Request& r, InodeId ino, bool dataOnly);
+
+  // ops_space.cc
+  Task<void> fallocate(Request& r, FileHandle handle, int mode, uint64_t offset, uint64_t bytes);
+  Task<void> seek(Request& r, FileHandle handle, uint64_t offset, int whence);
+  Task<void> copyRange(Request& r, FileHandle from, uint64_t fromOffset, FileHandle to,
+                       uint64_t toOffset, uint64_t bytes);
 
   Task<void> opendir(Request& r, InodeId ino, fuse_file_info fi);
   Task<void> readdir(Request& r, InodeId ino, DirHandle handle, uint64_t cookie, size_t bytes,
@@ -71,6 +77,8 @@ class FuseOps {
   };
 
   Caller callerOf(const Request& r, bool withGroups = true);
+  kj::Maybe<Caller> unprivilegedOf(const Request& r);
+  // Of whom a change of contents takes the set-id bits away.
   void replyEntry(Request& r, Outcome<Attr> made);
 
   Vfs& vfs_;

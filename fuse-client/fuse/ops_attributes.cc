@@ -74,9 +74,10 @@ struct stat toStat(const Attr& attr) {
   st.st_gid = attr.gid;
   st.st_rdev = attr.rdev;
   st.st_size = static_cast<off_t>(attr.size);
-  // What programs take as the best size of one write; larger ones would only be cut by the kernel.
-  st.st_blksize = std::min<uint32_t>(std::max(attr.blockBytes, kFragmentBytes), kWriteBytesMax);
-  st.st_blocks = static_cast<blkcnt_t>((attr.allocated + kStatBlockBytes - 1) / kStatBlockBytes);
+  // What a hole is aligned to, and the best size of a read or write.
+  st.st_blksize = std::max(attr.blockBytes, kFragmentBytes);
+  auto units = (attr.allocated + kUnitBytes - 1) / kUnitBytes;
+  st.st_blocks = static_cast<blkcnt_t>(units * (kUnitBytes / kStatBlockBytes));
   st.st_atim = toHost(attr.atime);
   st.st_mtim = toHost(attr.mtime);
   st.st_ctim = toHost(attr.ctime);

@@ -50,12 +50,10 @@ Task<void> FuseOps::read(Request& r, FileHandle handle, uint64_t offset, uint32_
 }
 
 Task<void> FuseOps::write(Request& r, FileHandle handle, uint64_t offset, kj::Array<kj::byte> data,
-                          bool append, bool fromWriteback) {
+                          WriteHow how) {
   kj::Maybe<Caller> unprivileged;
-  auto caller = callerOf(r, false);
-  if (caller.uid != 0 && !fromWriteback) unprivileged = kj::mv(caller);
-  auto written = co_await vfs_.write(handle, offset, kj::mv(data), append, fromWriteback,
-                                     kj::mv(unprivileged));
+  if (!how.fromWriteback) unprivileged = unprivilegedOf(r);
+  auto written = co_await vfs_.write(handle, offset, kj::mv(data), how, kj::mv(unprivileged));
   if (!written.ok()) {
     r.error(written.err());
     co_return;

@@ -53,6 +53,8 @@ class Request {
     fuse_reply_buf(take(), reinterpret_cast<const char*>(bytes.begin()), bytes.size());
   }
   void written(size_t bytes) { fuse_reply_write(take(), bytes); }
+  void offset(uint64_t at) { fuse_reply_lseek(take(), static_cast<off_t>(at)); }
+  void noSuchOffset() { fuse_reply_err(take(), ENXIO); }
   void link(const char* target) { fuse_reply_readlink(take(), target); }
   void statfs(const struct statvfs& st) { fuse_reply_statfs(take(), &st); }
 

@@ -85,6 +85,80 @@ void BlockMap::resize(uint64_t size) {
   size_ = size;
 }
 
+std::map<uint64_t, FileRow>::iterator BlockMap::drop(std::map<uint64_t, FileRow>::iterator row) {
+  delta_ -= row->second.end;
+  dirty_.erase(row->first);
+  return rows_.erase(row);
+}
+
+void BlockMap::punch(uint64_t first, uint64_t end) {
+  ++cuts_;
+  for (auto i = rows_.lower_bound(first); i != rows_.end() && i->first < end;) i = drop(i);
+}
+
+void BlockMap::cut(uint64_t index, uint32_t end) {
+  auto found = rows_.find(index);
+  if (found == rows_.end() || found->second.end <= end) return;
+  KJ_ASSERT(end > 0, index);
+  delta_ -= found->second.end - end;
+  found->second.end = end;
+  dirty_.insert(index);
+}
+
+void BlockMap::share(uint64_t first, uint64_t count) {
+  ++cuts_;  // rows that were asked for before do not say it yet
+  auto i = rows_.lower_bound(first);
+  for (; i != rows_.end() && i->first - first < count; ++i) i->second.shared = true;
+}
+
+void BlockMap::clone(const BlockMap& from, uint64_t fromFirst, uint64_t count, uint64_t toFirst,
+                     uint64_t size) {
+  std::vector<std::pair<uint64_t, FileRow>> copies;
+  auto i = from.rows_.lower_bound(fromFirst);
+  for (; i != from.rows_.end() && i->first - fromFirst < count; ++i) {
+    copies.push_back({i->first - fromFirst + toFirst, i->second});
+  }
+  punch(toFirst, toFirst + count);
+  size_ = kj::max(size_, size);
+  for (auto& [index, row] : copies) {
+    if (index * blockBytes_ >= size_) break;
+    row.shared = true;
+    row.end = static_cast<uint32_t>(kj::min(uint64_t(row.end), size_ - index * blockBytes_));
+    delta_ += row.end;
+    rows_[index] = row;
+  }
+}
+
+uint32_t BlockMap::endOf(uint64_t index) const {
+  auto found = rows_.find(index);
+  return found == rows_.end() ? 0 : found->second.end;
+}
+
+uint64_t BlockMap::dataEnd(uint64_t index, const FileRow& row) const {
+  uint64_t whole = (uint64_t(row.end) + kUnitBytes - 1) / kUnitBytes * kUnitBytes;
+  return kj::min(size_, index * blockBytes_ + kj::min(whole, uint64_t(blockBytes_)));
+}
+
+kj::Maybe<uint64_t> BlockMap::nextData(uint64_t offset) const {
+  for (auto i = rows_.lower_bound(offset / blockBytes_); i != rows_.end(); ++i) {
+    if (dataEnd(i->first, i->second) > offset) return kj::max(offset, i->first * blockBytes_);
+  }
+  return nullptr;
+}
+
+uint64_t BlockMap::nextHole(uint64_t offset) const {
+  while (offset < size_) {
+    auto index = offset / blockBytes_;
+    auto found = rows_.find(index);
+    if (found == rows_.end()) return offset;
+    auto end = dataEnd(index, found->second);
+    if (end <= offset) return offset;
+    offset = end;
+    if (end % blockBytes_ != 0) break;
+  }
+  return kj::min(offset, size_);
+}
+
 void BlockMap::clean(uint64_t index, const FileRow& published) {
   auto found = rows_.find(index);
   if (found == rows_.end() || found->second == published) dirty_.erase(index);

@@ -11,6 +11,8 @@
 #include "common/ids.h"
 #include "common/limits.h"
 
+#include <kj/common.h>
+
 #include <map>
 #include <set>
 #include <vector>
@@ -66,12 +68,32 @@ class BlockMap {
   void resize(uint64_t size);
   // What the name server does with the same command: rows past the end go, the last one is cut.
 
+  // The same for holes and copies by reference.
+  void punch(uint64_t first, uint64_t end);
+  void cut(uint64_t index, uint32_t end);
+  // Bytes of a block from there on mean nothing any more; end > 0. To be published, as a write.
+  void share(uint64_t first, uint64_t count);
+  // These rows' blocks are named elsewhere too.
+  void clone(const BlockMap& from, uint64_t fromFirst, uint64_t count, uint64_t toFirst,
+             uint64_t size);
+  // In place of what stood there; `from` may be this one. REQUIRES: its rows are known.
+
+  uint32_t endOf(uint64_t index) const;  // 0: a hole
+  kj::Maybe<uint64_t> nextData(uint64_t offset) const;
+  // Null: none from there on. REQUIRES for both: everything from there on is known.
+  uint64_t nextHole(uint64_t offset) const;
+  // The size at the latest. A hole in a block begins where a unit does, as on a local disk.
+  bool complete() const { return complete_; }
+
   const std::map<uint64_t, FileRow>& rows() const { return rows_; }
   const std::set<uint64_t>& dirty() const { return dirty_; }
   void clean(uint64_t index, const FileRow& published);
   // Unless it has changed again.
 
  private:
+  uint64_t dataEnd(uint64_t index, const FileRow& row) const;
+  std::map<uint64_t, FileRow>::iterator drop(std::map<uint64_t, FileRow>::iterator row);
+
   uint64_t size_ = 0;
   uint32_t blockBytes_ = kBlockBytes;
   bool complete_ = false;

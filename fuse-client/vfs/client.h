@@ -1,6 +1,7 @@
 #pragma once
 // The Vfs: one class, its topics in a file each (names.cc, directories.cc, attributes.cc, lease.cc,
-// file_read.cc, file_write.cc, file_sync.cc, pages.cc, session_end.cc).
+// file_read.cc, file_write.cc, file_space.cc, file_seek.cc, file_clone.cc, file_sync.cc, pages.cc,
+// session_end.cc).
 //
 // Thread: the loop's. Owner: whoever called newVfs.
 // Invariants:
@@ -51,9 +52,16 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   kj::Promise<Outcome<kj::Array<kj::byte>>> read(FileHandle handle, uint64_t offset,
                                                  uint32_t bytes) override;
   kj::Promise<Outcome<uint32_t>> write(FileHandle handle, uint64_t offset, kj::Array<kj::byte> data,
-                                       bool append, bool fromWriteback,
-                                       kj::Maybe<Caller> unprivileged) override;
+                                       WriteHow how, kj::Maybe<Caller> unprivileged) override;
   kj::Promise<Errno> fsync(InodeId ino, bool dataOnly) override;
+  kj::Promise<Errno> fallocate(FileHandle handle, SpaceChange change, uint64_t offset,
+                               uint64_t bytes, bool keepSize,
+                               kj::Maybe<Caller> unprivileged) override;
+  kj::Promise<Outcome<kj::Maybe<uint64_t>>> seek(FileHandle handle, uint64_t offset,
+                                                 bool data) override;
+  kj::Promise<Outcome<uint64_t>> copyRange(FileHandle from, uint64_t fromOffset, FileHandle to,
+                                           uint64_t toOffset, uint64_t bytes,
+                                           kj::Maybe<Caller> unprivileged) override;
   kj::Promise<Outcome<DirHandle>> opendir(InodeId ino) override;
   kj::Promise<Outcome<std::vector<Listing>>> readdir(InodeId ino, DirHandle handle, uint64_t cookie,
                                                      uint32_t entriesMax, bool attrs) override;
@@ -172,11 +180,11 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
     kj::Own<File> file;
     uint64_t offset;
     kj::Array<kj::byte> data;
-    bool append, fromWriteback;
+    WriteHow how;
     kj::Maybe<Caller> unprivileged;
-    bool durable;   // before it is answered
     bool mayEarly;  // be answered before it is done
   };
+  kj::Promise<Outcome<uint32_t>> startWrite(kj::Own<Writing> writing);
   Task<void> runWrite(kj::Own<Writing> writing, kj::Own<Reply> reply);
   Task<Outcome<uint32_t>> writeNow(Writing& writing, Request& request, Reply& reply);
   Task<Outcome<uint32_t>> writePieces(kj::Own<File> file, uint64_t offset,
@@ -185,9 +193,65 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   bool roomFor(const File& file, uint64_t offset, uint64_t bytes);
   Task<Errno> writeBlock(kj::Own<File> file, uint64_t index, uint32_t from,
                          kj::ArrayPtr<const kj::byte> data, const LeaseUse& use);
+  enum class Old { KEPT, CLEARED };  // what else the block holds
+  Task<Errno> writeLocked(kj::Own<File> file, uint64_t index, uint32_t from,
+                          kj::ArrayPtr<const kj::byte> data, const LeaseUse& use, Old old);
+  // REQUIRES: the block's lock; its row is known.
+  void noteWritten(File& file);
   Task<Errno> copyShared(kj::Own<File> file, FileRow old, BlockId to, const LeaseUse& use);
   FifoLock& blockLock(File& file, uint64_t index);
   Time nextMtime(const File& file);
+
+  // --- file_space.cc
+  using Range = std::pair<uint64_t, uint64_t>;  // [first, second)
+  Task<Errno> fallocateNow(kj::Own<File> file, SpaceChange change, Range range, bool keepSize,
+                           kj::Maybe<Caller> unprivileged);
+  Task<Errno> punchNow(kj::Own<File> file, Range range, kj::Maybe<Caller> unprivileged);
+  Task<Errno> punchRows(kj::Own<File> file, uint64_t first, uint64_t end, const LeaseUse& use);
+  Task<Errno> zeroNow(kj::Own<File> file, Range range, kj::Maybe<Caller> unprivileged);
+  Task<Errno> zeroPart(kj::Own<File> file, uint64_t index, uint32_t from, uint32_t to,
+                       const LeaseUse& use);
+  Task<Errno> zeroWhole(kj::Own<File> file, uint64_t index, const LeaseUse& use);
+  Task<Errno> allocateNow(kj::Own<File> file, Range range, bool keepSize,
+                          kj::Maybe<Caller> unprivileged);
+  Task<Errno> allocatePiece(kj::Own<File> file, Range range, bool keepSize,
+                            kj::Maybe<Caller> unprivileged);
+  Task<Errno> allocateBlock(kj::Own<File> file, uint64_t index, uint32_t from, uint32_t to,
+                            const LeaseUse& use);
+  Task<Errno> killSetIdOf(kj::Own<File> file, const kj::Maybe<Caller>& unprivileged,
+                          const LeaseUse& use);
+  void noteApplied(File& file, Applied& applied);
+
+  // --- file_seek.cc
+  Task<Outcome<kj::Maybe<uint64_t>>> seekNow(kj::Own<File> file, uint64_t offset, bool data);
+  Task<Outcome<kj::Maybe<uint64_t>>> seekOnce(kj::Own<File> file, uint64_t offset, bool data,
+                                              bool* passesHole);
+  Task<Outcome<kj::Maybe<uint64_t>>> seekRows(kj::Own<File> file, uint64_t offset, bool data,
+                                              bool* passesHole);
+  bool mayBeMapped(const File& file);
+
+  // --- file_clone.cc
+  struct BothLeases {
+    kj::Own<LeaseUse> from, to;  // one and the same file: `from` alone
+    bool good() const { return from->good() && (to.get() == nullptr || to->good()); }
+  };
+  struct Copy {
+    kj::Own<File> from;
+    uint64_t fromOffset;
+    kj::Own<File> to;
+    uint64_t toOffset;
+    uint64_t bytes;
+    kj::Maybe<Caller> unprivileged;
+    bool durable;
+  };
+  Task<Outcome<BothLeases>> exclusiveBoth(kj::Own<File> from, kj::Own<File> to);
+  Task<Outcome<uint64_t>> copyNow(kj::Own<Copy> copy);
+  Task<Outcome<uint64_t>> copyBytes(Copy& copy, uint64_t bytes);
+  Task<Outcome<uint64_t>> cloneNow(kj::Own<File> from, uint64_t fromOffset, kj::Own<File> to,
+                                   uint64_t toOffset, uint64_t bytes,
+                                   kj::Maybe<Caller> unprivileged);
+  Task<Outcome<uint64_t>> cloneHeld(kj::Own<File> from, uint64_t fromOffset, kj::Own<File> to,
+                                    uint64_t toOffset, uint64_t bytes, const BothLeases& leases);
 
   // --- file_sync.cc
   kj::Promise<Errno> publish(kj::Own<File> file);

@@ -49,7 +49,7 @@ struct Mount {
                                          bool append = false) {
     auto data = kj::heapArray<kj::byte>(text.size());
     memcpy(data.begin(), text.data(), text.size());
-    return vfs->write(h, at, kj::mv(data), append, false, nullptr);
+    return vfs->write(h, at, kj::mv(data), {.append = append}, nullptr);
   }
   Errno write(FileHandle h, uint64_t at, std::string text) {
     return world.wait(writing(h, at, kj::mv(text))).err();

@@ -68,6 +68,7 @@ class Cluster {
   std::map<uint64_t, uint64_t> nextBlock;  // by chain
   std::set<uint64_t> full;                 // chains without room
   uint32_t blockBytes = kSmallBlock;       // of files that are made from now on
+  uint64_t bytesFree = 1u << 30;           // as statfs says
   bool roomy = false;                      // said in the answers to writes
   bool holdWrites = false;                 // until writesGo
   Signal writesGo;
@@ -208,6 +209,12 @@ class SessionServer final : public schema::Session::Server {
     }
     return kj::READY_NOW;
   }
+  kj::Promise<void> statfs(StatfsContext x) override {
+    auto stat = x.getResults().initStat();
+    stat.setBytes(c_.bytesFree);
+    stat.setBytesFree(c_.bytesFree);
+    return kj::READY_NOW;
+  }
   kj::Promise<void> view(ViewContext x) override {
     if (c_.view.version > x.getParams().getKnown()) {
       toWire(c_.view, x.getResults().initView());
@@ -227,8 +234,15 @@ class SessionServer final : public schema::Session::Server {
     for (auto& [index, row] : i.rows) {
       list[n].setIndex(index);
       list[n].setBlock(row.block.value);
+      list[n].setShared(row.shared);
       list[n++].setEnd(row.end);
     }
+  }
+  static BlockMap mapOf(const Inode& i) {
+    BlockMap map;
+    map.reset(i.size, i.blockBytes, true);
+    for (auto& [index, row] : i.rows) map.put(index, row);
+    return map;
   }
   void grantTo(Inode& i, schema::Grant::Builder b) {
     if (i.holder != id_) {
@@ -267,19 +281,45 @@ inline std::pair<Errno, uint64_t> SessionServer::perform(schema::Command::Reader
     ++c_.published;
     i.size = publish.getSize();
     for (auto row : publish.getRows()) {
-      i.rows[row.getIndex()] = {BlockId(row.getBlock()), row.getEnd(), false};
+      BlockId block(row.getBlock());
+      auto& old = i.rows[row.getIndex()];
+      KJ_ASSERT(old.block != block || !old.shared || row.getEnd() <= old.end, "written in place");
+      old = {block, row.getEnd(), old.block == block && old.shared};
     }
     if (publish.getSetMtime()) i.mtime = fromWire(publish.getMtime());
     ++i.version;
     return {Errno::OK, publish.getIno()};
   }
+  if (what.isPunch()) {
+    auto punch = what.getPunch();
+    auto& i = c_.inodes[punch.getIno()];
+    i.rows.erase(i.rows.lower_bound(punch.getFirst()), i.rows.lower_bound(punch.getEnd()));
+    i.mtime = fromWire(punch.getMtime());
+    ++i.version;
+    return {Errno::OK, punch.getIno()};
+  }
+  if (what.isClone()) {
+    auto clone = what.getClone();
+    auto& from = c_.inodes[clone.getFrom()];
+    auto& to = c_.inodes[clone.getTo()];
+    if (from.holder != id_ || to.holder != id_) return {Errno::STALE, 0};
+    auto map = mapOf(to);
+    map.clone(mapOf(from), clone.getFromFirst(), clone.getCount(), clone.getToFirst(),
+              clone.getSize());
+    to.rows = map.rows();
+    to.size = map.size();
+    to.mtime = fromWire(clone.getMtime());
+    ++to.version;
+    auto source = mapOf(from);
+    source.share(clone.getFromFirst(), clone.getCount());
+    from.rows = source.rows();
+    return {Errno::OK, clone.getTo()};
+  }
   if (what.isSetattr()) {
     auto set = what.getSetattr();
     auto& i = c_.inodes[set.getIno()];
     if (set.getSet().getSize()) {
-      BlockMap map;
-      map.reset(i.size, i.blockBytes, true);
-      for (auto& [index, row] : i.rows) map.put(index, row);
+      auto map = mapOf(i);
       map.resize(set.getSize());
       i.rows = map.rows();
       i.size = set.getSize();

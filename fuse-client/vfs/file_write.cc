@@ -15,8 +15,8 @@ constexpr uint32_t kKernelPageBytes = 4096;  // or a multiple of it: then it is 
 }  // namespace
 
 kj::Promise<Outcome<uint32_t>> Client::write(FileHandle handle, uint64_t offset,
-                                             kj::Array<kj::byte> data, bool append,
-                                             bool fromWriteback, kj::Maybe<Caller> unprivileged) {
+                                             kj::Array<kj::byte> data, WriteHow how,
+                                             kj::Maybe<Caller> unprivileged) {
   using Result = Outcome<uint32_t>;
   if (options_.readOnly) return Result(Errno::RO_FS);
   KJ_IF_MAYBE(h, findHandle(handle)) {
@@ -27,19 +27,22 @@ kj::Promise<Outcome<uint32_t>> Client::write(FileHandle handle, uint64_t offset,
     writing->file = kj::addRef(*h->file);
     writing->offset = offset;
     writing->data = kj::mv(data);
-    writing->append = append;
-    writing->fromWriteback = fromWriteback;
+    writing->how = how;
+    writing->how.durable = how.durable || (h->flags & (O_SYNC | O_DSYNC)) != 0;
     writing->unprivileged = kj::mv(unprivileged);
-    writing->durable = (h->flags & (O_SYNC | O_DSYNC)) != 0;
-    writing->mayEarly = !writing->durable && !fromWriteback && (h->flags & O_DIRECT) == 0;
-    auto pair = kj::newPromiseAndFulfiller<Result>();
-    tasks_.add(runWrite(kj::mv(writing), kj::refcounted<Reply>(kj::mv(pair.fulfiller))));
-    return soft(kj::mv(pair.promise)).then([old](Result&& result) -> Result {
+    writing->mayEarly = !writing->how.durable && !how.fromWriteback && (h->flags & O_DIRECT) == 0;
+    return soft(startWrite(kj::mv(writing))).then([old](Result&& result) -> Result {
       if (old && result.err() == Errno::STALE) return Errno::IO;  // S3
       return kj::mv(result);
     });
   }
   return Result(Errno::INVAL);
+}
+
+kj::Promise<Outcome<uint32_t>> Client::startWrite(kj::Own<Writing> writing) {
+  auto pair = kj::newPromiseAndFulfiller<Outcome<uint32_t>>();
+  tasks_.add(runWrite(kj::mv(writing), kj::refcounted<Reply>(kj::mv(pair.fulfiller))));
+  return kj::mv(pair.promise);
 }
 
 Task<void> Client::runWrite(kj::Own<Writing> writing, kj::Own<Reply> reply) {
@@ -105,12 +108,12 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   auto& file = writing.file;
   auto offset = writing.offset;
   // A page of the old session: not before it has been dropped (S3).
-  if (writing.fromWriteback && endDrops_ > 0) co_return Errno::IO;
-  auto got = co_await exclusive(kj::addRef(*file), writing.append);
+  if (writing.how.fromWriteback && endDrops_ > 0) co_return Errno::IO;
+  auto got = co_await exclusive(kj::addRef(*file), writing.how.append);
   if (!got.ok()) co_return got.err();
   auto use = kj::mv(*got);
   kj::Own<FifoLock::Hold> hold;
-  if (writing.append) {
+  if (writing.how.append) {
     // The end of the file is where nobody else is writing.
     co_await requestsDone(kj::addRef(*file), Which::WRITES, 0, kNoEnd, request.id());
     hold = co_await file->ops.alone();
@@ -126,12 +129,12 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   file->pagesPresent = true;  // a WRITE leaves pages like a READ does, and of the version held here
   auto asked = static_cast<uint32_t>(writing.data.size());
   kj::ArrayPtr<const kj::byte> bytes = writing.data;
-  if (writing.append) {
+  if (writing.how.append) {
     // The kernel has put the bytes into its page where it took the end to be.
     if (offset != file->map.size()) file->pagesMixed = true;
     offset = file->map.size();
   }
-  if (writing.fromWriteback) {
+  if (writing.how.fromWriteback) {
     // V2: pages of a mapping never extend the file; an earlier write may be about to.
     if (offset + bytes.size() > file->map.size()) {
       co_await requestsDone(kj::addRef(*file), Which::EARLY, offset, kNoEnd, request.id());
@@ -149,7 +152,7 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
       if (err != Errno::OK) co_return err;
     }
   }
-  if (writing.append && (writing.offset + asked) % kKernelPageBytes == 0) {
+  if (writing.how.append && (writing.offset + asked) % kKernelPageBytes == 0) {
     // Before it is answered, early perhaps.
     tasks_.add(awaitRest(kj::heap<LeaseUse>(kj::addRef(*file)), kj::addRef(*file), request.id()));
   }
@@ -163,11 +166,11 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   auto done = co_await writePieces(kj::addRef(*file), offset, bytes, *use);
   if (!done.ok()) co_return done.err();
   hold = nullptr;
-  if (writing.durable) {
+  if (writing.how.durable) {
     auto saved = co_await publish(kj::addRef(*file));
     if (saved != Errno::OK) co_return saved;
   }
-  co_return writing.fromWriteback&&* done == bytes.size() ? asked : *done;
+  co_return writing.how.fromWriteback&&* done == bytes.size() ? asked : *done;
 }
 
 Task<Errno> Client::killSetId(kj::Own<File> file, const Caller& caller, const LeaseUse& use) {
@@ -216,11 +219,19 @@ Task<Errno> Client::writeBlock(kj::Own<File> file, uint64_t index, uint32_t from
   auto err = co_await ensureRows(kj::addRef(*file), index, index);
   if (err != Errno::OK) co_return err;
   if (!use.good()) co_return Errno::IO;
+  err = co_await writeLocked(kj::mv(file), index, from, data, use, Old::KEPT);
+  co_return err;
+}
+
+Task<Errno> Client::writeLocked(kj::Own<File> file, uint64_t index, uint32_t from,
+                                kj::ArrayPtr<const kj::byte> data, const LeaseUse& use, Old old) {
   auto to = from + static_cast<uint32_t>(data.size());
   auto plan = file->map.plan(index, to);
   auto block = plan.block;
   bool fresh = block.value == 0;
-  bool copies = fresh && plan.old.shared;
+  bool covers = from == 0 && to >= plan.old.end;
+  bool copies = fresh && plan.old.shared && old == Old::KEPT && !covers;
+  if (!fresh && old == Old::CLEARED) plan.clearFrom = 0;
   for (bool second = false;; second = true) {
     if (fresh) {
       auto id = second ? co_await ranges_.next(file->ino, block.chain())
@@ -230,6 +241,7 @@ Task<Errno> Client::writeBlock(kj::Own<File> file, uint64_t index, uint32_t from
     }
     if (copies) {
       auto copied = co_await copyShared(kj::addRef(*file), plan.old, block, use);
+      if (copied == Errno::NO_SPACE && !second) continue;
       if (copied != Errno::OK) co_return copied;
       if (to > plan.old.end) plan.clearFrom = plan.old.end;
     }
@@ -243,15 +255,19 @@ Task<Errno> Client::writeBlock(kj::Own<File> file, uint64_t index, uint32_t from
     // That chain is full; another may not be.
     if (written.err() != Errno::NO_SPACE || !fresh || second) co_return written.err();
   }
-  if (!file->dirty() || file->dirtySinceMs == 0) file->dirtySinceMs = nowMs();
   // A copy of what was shared has all of the old bytes.
   if (copies) file->map.written(index, block, plan.old.end);
   file->map.written(index, block, to);
-  file->mtime = nextMtime(*file);
-  file->mtimeDirty = true;
-  file->dataDirty = true;
-  file->lastUsedMs = nowMs();
+  noteWritten(*file);
   co_return Errno::OK;
+}
+
+void Client::noteWritten(File& file) {
+  if (file.dirtySinceMs == 0) file.dirtySinceMs = nowMs();
+  file.mtime = nextMtime(file);
+  file.mtimeDirty = true;
+  file.dataDirty = true;
+  file.lastUsedMs = nowMs();
 }
 
 Task<Errno> Client::copyShared(kj::Own<File> file, FileRow old, BlockId to, const LeaseUse& use) {

@@ -66,6 +66,20 @@ struct FsStat {
   uint32_t blockBytes, nameBytesMax;
 };
 
+inline constexpr uint64_t kCopyBytesMax = 16u << 20;
+// That a client copies itself in one call of copyRange.
+inline constexpr uint64_t kCloneBytesMin = 256u << 10;
+// Less is copied rather than shared.
+
+struct WriteHow {
+  bool append = false;  // at the end of the file, whatever the offset says
+  bool fromWriteback = false;
+  // Pages stored through a mapping; never extends the file (V2).
+  bool durable = false;  // before it is answered
+};
+
+enum class SpaceChange { ALLOCATE, PUNCH, ZERO };  // fallocate(2)
+
 class KernelCaches {
   // What the kernel remembers of inodes, as seen from vfs. Implemented by fuse/invalidator on a
   // thread of its own (never from within a request, platform-facts), by a model in tests. Nothing
@@ -146,15 +160,29 @@ class Vfs {
                                                          uint32_t bytes) = 0;
   // At most kReadBytesMax; shorter only at the end of the file.
   virtual kj::Promise<Outcome<uint32_t>> write(FileHandle handle, uint64_t offset,
-                                               kj::Array<kj::byte> data, bool append,
-                                               bool fromWriteback,
+                                               kj::Array<kj::byte> data, WriteHow how,
                                                kj::Maybe<Caller> unprivileged) = 0;
   // unprivileged: a writer who may not keep the file's set-id bits (its groups may be left out).
-  // append: at the end of the file, whatever `offset` says. fromWriteback: pages stored through a
-  // mapping; never extends the file (V2). O_SYNC and O_DSYNC of the handle make it durable before
-  // it resolves.
+  // O_SYNC and O_DSYNC of the handle make it durable too.
   virtual kj::Promise<Errno> fsync(InodeId ino, bool dataOnly) = 0;
   // Y4. Of a directory too; of root(): everything of this mount (Y5).
+
+  // --- space and ranges of files
+  virtual kj::Promise<Errno> fallocate(FileHandle handle, SpaceChange change, uint64_t offset,
+                                       uint64_t bytes, bool keepSize,
+                                       kj::Maybe<Caller> unprivileged) = 0;
+  // ALLOCATE and ZERO write zeros where there is nothing, so that the space is taken; past the size
+  // nothing can be, so there keepSize only looks whether there is room. PUNCH keeps the size
+  // anyway. NO_SPACE: the size is as before. TOO_LARGE; INVAL: no bytes.
+  virtual kj::Promise<Outcome<kj::Maybe<uint64_t>>> seek(FileHandle handle, uint64_t offset,
+                                                         bool data) = 0;
+  // SEEK_DATA, SEEK_HOLE. Null: ENXIO.
+  virtual kj::Promise<Outcome<uint64_t>> copyRange(FileHandle from, uint64_t fromOffset,
+                                                   FileHandle to, uint64_t toOffset, uint64_t bytes,
+                                                   kj::Maybe<Caller> unprivileged) = 0;
+  // copy_file_range(2). Whole blocks by reference if both offsets lie alike in their blocks, the
+  // rest through this client, at most kCopyBytesMax in a call: less than was asked for is usual, 0
+  // is the end of the source. INVAL: ranges of one file that overlap.
 
   // --- directories
   virtual kj::Promise<Outcome<DirHandle>> opendir(InodeId ino) = 0;

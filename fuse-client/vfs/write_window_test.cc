@@ -111,7 +111,7 @@ TEST(EarlyWrites, WriteBackBelowAnAnsweredWriteIsNotCut) {
   auto page = [&](uint64_t at) {
     auto data = kj::heapArray<kj::byte>(4096);
     memset(data.begin(), 'm', data.size());
-    return w.a.vfs->write(w.handle(), at, kj::mv(data), false, true, nullptr);
+    return w.a.vfs->write(w.handle(), at, kj::mv(data), {.fromWriteback = true}, nullptr);
   };
   auto first = page(0);
   auto later = page(122 * 4096);

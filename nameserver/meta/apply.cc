@@ -54,9 +54,11 @@ Errno dispatch(Context& c, schema::Command::Reader command, Answer& out) {
       return applyForgetSession(c, SessionId(what.getForgetSession()), out);
     case Do::DELETE_ORPHANS:
       return applyDeleteOrphans(c, what.getDeleteOrphans(), out);
-    case Do::SETXATTR:
     case Do::PUNCH:
+      return applyPunch(c, what.getPunch(), out);
     case Do::CLONE:
+      return applyClone(c, what.getClone(), out);
+    case Do::SETXATTR:
       return Errno::NOT_SUP;
   }
   KJ_FAIL_REQUIRE("the log holds a command that this version does not know",
@@ -185,7 +187,9 @@ void toWire(const Answer& answer, schema::Outcome::Builder b) {
 }  // namespace meta
 
 StateMachine::StateMachine(Kv& kv) : kv_(kv) {
-  auto applied = meta::Store(kv_).applied();
+  meta::Store store(kv_);
+  store.upgrade();
+  auto applied = store.applied();
   appliedIndex_ = applied.index;
   appliedTerm_ = applied.term;
 }

@@ -108,7 +108,7 @@ class Checker {
   void linkRecord(Bytes k);
   void direntRecord(Bytes k, Bytes value);
   void rowRecord(Bytes k, Bytes value);
-  void blockRecord(Bytes k, Bytes value);
+  void blockRecord(Bytes k);
   void trimRecord(Bytes k, Bytes value);
   void reclaimRecord(Bytes k);
   void rangeRecord(Bytes k, Bytes value);
@@ -264,12 +264,10 @@ void Checker::rowRecord(Bytes k, Bytes value) {
   begin(ino.value);
   s_.sum += row.end;
   step_.rows += 1;
-  KJ_IF_MAYBE(named, store_.named(row.block)) {
-    if (named->ino != ino || named->index != index) {
-      problem("block ", row.block, " is named by ", ino, " and by ", named->ino);
-    }
-  } else {
+  if (!store_.names(row.block, ino, index)) {
     problem("block ", row.block, " of file ", ino, " is not known as named");
+  } else if (!row.shared && store_.severalNames(row.block)) {
+    problem("block ", row.block, " of file ", ino, " is shared and its row does not say so");
   }
   auto trim = store_.trim(ino);
   KJ_IF_MAYBE(t, trim) {
@@ -290,10 +288,9 @@ void Checker::rowRecord(Bytes k, Bytes value) {
   }
 }
 
-void Checker::blockRecord(Bytes k, Bytes value) {
+void Checker::blockRecord(Bytes k) {
   BlockId block(keyNumber(k, 0));
-  auto record = BlockRecord::decode(value);
-  KJ_IF_MAYBE(row, store_.row(record.ino, record.index)) {
+  KJ_IF_MAYBE(row, store_.row(InodeId(keyNumber(k, 1)), keyNumber(k, 2))) {
     if (row->block != block) problem("block ", block, " is not the one in its row");
   } else {
     problem("block ", block, " is known as named and no row names it");
@@ -349,7 +346,7 @@ void Checker::record(Bytes k, Bytes value) {
     case Phase::ROWS:
       return rowRecord(k, value);
     case Phase::BLOCKS:
-      return blockRecord(k, value);
+      return blockRecord(k);
     case Phase::ORPHANS:
       s_.orphans += 1;
       if (!store_.has(Table::INODE, k)) problem("orphan ", keyNumber(k, 0), " is gone");

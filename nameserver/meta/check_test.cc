@@ -52,10 +52,14 @@ const Damage kDamages[] = {
     {"no row names it",
      [](Store& s, uint64_t, uint64_t f, uint64_t) { s.erase(Table::ROW, key(f, 0)); }},
     {"is not known as named",
-     [](Store& s, uint64_t, uint64_t, uint64_t b) { s.erase(Table::BLOCK, key(b)); }},
-    {"is named by",
+     [](Store& s, uint64_t, uint64_t f, uint64_t b) { s.erase(Table::BLOCK, key(b, f, 0)); }},
+    {"is shared and its row does not say so",
      [](Store& s, uint64_t, uint64_t f, uint64_t b) {
-       s.put(Table::ROW, key(f, 1), meta::RowRecord{BlockId(b), 1, false, 0}.encode());
+       s.putRow(InodeId(f), 1, meta::RowRecord{BlockId(b), 1, true, 0});
+     }},
+    {"is not the one in its row",
+     [](Store& s, uint64_t, uint64_t f, uint64_t b) {
+       s.put(Table::ROW, key(f, 0), meta::RowRecord{BlockId(b + 1), 4096, false, 0}.encode());
      }},
     {"named and being reclaimed",
      [](Store& s, uint64_t, uint64_t, uint64_t b) { s.addReclaim(BlockId(b), 0); }},

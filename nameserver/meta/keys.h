@@ -21,7 +21,7 @@ enum class Table : uint8_t {
   DIRENT = 2,        // parent, cookie
   LINK = 3,          // ino, parent, cookie
   ROW = 4,           // ino, index
-  BLOCK = 5,         // block -> the row that names it
+  BLOCK = 5,         // block, ino, index: a row that names it
   ORPHAN = 6,        // ino
   TRIM = 7,          // ino -> which of its rows are dead and wait for removal
   SESSION = 8,       // session: live ones

@@ -23,6 +23,18 @@ Errno applyRename(Context& c, schema::Rename::Reader r, Answer& out);
 Errno applySetattr(Context& c, schema::Setattr::Reader r, Answer& out);
 // publish.cc
 Errno applyPublish(Context& c, schema::Publish::Reader r, Answer& out);
+struct IndexedRow {
+  uint64_t index;
+  RowRecord row;
+};
+std::vector<IndexedRow> rowsIn(Store& store, InodeId ino, uint64_t first, uint64_t end, size_t max);
+// Of [first, end), in order, dead ones too.
+bool deadRow(Store& store, const Inode& file, uint64_t index, const RowRecord& row);
+void setWriteTimes(Inode& file, const Time& written);
+// punch.cc
+Errno applyPunch(Context& c, schema::Punch::Reader r, Answer& out);
+// clone.cc
+Errno applyClone(Context& c, schema::Clone::Reader r, Answer& out);
 // reap.cc
 void cutRows(Context& c, Inode& file, uint64_t size);
 // Of a file that becomes shorter: ends and rows; the caller writes the inode.

@@ -17,7 +17,7 @@ Errno applyDeleteOrphans(Context& c, capnp::List<uint64_t>::Reader blocks, Answe
   for (auto number : blocks) {
     BlockId block(number);
     if (!c.store.everAllotted(block)) continue;           // perhaps another cluster's
-    if (c.store.named(block) != nullptr) continue;        // somebody's
+    if (c.store.isNamed(block)) continue;                 // somebody's
     if (c.store.handedOutTo(block) != nullptr) continue;  // perhaps soon somebody's
     if (c.store.has(Table::RECLAIM, key(block.value))) continue;
     c.store.addReclaim(block, c.nowMs());

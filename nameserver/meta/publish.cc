@@ -1,7 +1,8 @@
 // What the holder of a file's exclusive lease has written and synced becomes the file's (Y1).
 //
-// Invariants of rows (R1): a block is named by one row; rows lie within the size, and so do their
-// ends; a block that a row has lost goes to reclaim and is never named again.
+// Invariants of rows (R1, G7): rows lie within the size, and so do their ends; a block that several
+// rows name is shared in all of them and does not grow; a block that its last row has lost goes to
+// reclaim and is never named again.
 
 #include "common/limits.h"
 #include "nameserver/meta/operations.h"
@@ -12,20 +13,12 @@
 namespace dfs::meta {
 namespace {
 
-bool deadRow(Store& store, const Inode& file, uint64_t index, const RowRecord& row) {
-  if (!file.trimming) return false;
-  KJ_IF_MAYBE(trim, store.trim(file.ino)) {
-    return trim->dead(index, row);
-  }
-  return false;
-}
-
-bool mayName(Context& c, const Inode& file, uint64_t index, BlockId block) {
+bool mayName(Context& c, const Inode& file, uint64_t index, BlockId block, uint32_t end) {
   // The block that stands there already; or a new one, out of the sender's own ranges.
-  KJ_IF_MAYBE(named, c.store.named(block)) {
-    if (named->ino != file.ino || named->index != index) return false;
+  if (c.store.isNamed(block)) {
+    if (!c.store.names(block, file.ino, index)) return false;
     auto row = KJ_ASSERT_NONNULL(c.store.row(file.ino, index), "a block's row is not there");
-    return !deadRow(c.store, file, index, row);
+    return !deadRow(c.store, file, index, row) && !(row.shared && end > row.end);
   }
   if (!c.store.everAllotted(block)) return false;
   if (c.store.has(Table::RECLAIM, key(block.value))) return false;
@@ -51,7 +44,7 @@ Errno checkRows(Context& c, const Inode& file, uint64_t size,
     if (index > kFileBytesMax / file.blockBytes) return Errno::INVAL;
     if (index * file.blockBytes + row.getEnd() > size) return Errno::INVAL;
     if (!blocks.insert(BlockId(row.getBlock())).second) return Errno::INVAL;
-    if (!mayName(c, file, index, BlockId(row.getBlock()))) return Errno::INVAL;
+    if (!mayName(c, file, index, BlockId(row.getBlock()), row.getEnd())) return Errno::INVAL;
   }
   return Errno::OK;
 }
@@ -72,7 +65,30 @@ void putRows(Context& c, Inode& file, capnp::List<schema::Row>::Reader rows) {
   }
 }
 
-void setTimes(Inode& file, const Time& written) {
+}  // namespace
+
+std::vector<IndexedRow> rowsIn(Store& store, InodeId ino, uint64_t first, uint64_t end,
+                               size_t max) {
+  std::vector<IndexedRow> rows;
+  auto cursor = store.from(Table::ROW, key(ino.value, first));
+  for (; cursor->valid() && rows.size() < max; cursor->next()) {
+    if (keyNumber(cursor->key(), 0) != ino.value) break;
+    auto index = keyNumber(cursor->key(), 1);
+    if (index >= end) break;
+    rows.push_back({index, RowRecord::decode(cursor->value())});
+  }
+  return rows;
+}
+
+bool deadRow(Store& store, const Inode& file, uint64_t index, const RowRecord& row) {
+  if (!file.trimming) return false;
+  KJ_IF_MAYBE(trim, store.trim(file.ino)) {
+    return trim->dead(index, row);
+  }
+  return false;
+}
+
+void setWriteTimes(Inode& file, const Time& written) {
   // The time of the last write is what the client has been showing since then (O4): told again with
   // more rows it does not move.
   if (file.mtimeSet) {
@@ -83,8 +99,6 @@ void setTimes(Inode& file, const Time& written) {
   }
   if (file.ctime < file.mtime) file.ctime = file.mtime;
 }
-
-}  // namespace
 
 Errno applyPublish(Context& c, schema::Publish::Reader r, Answer& out) {
   KJ_IF_MAYBE(file, c.store.inode(InodeId(r.getIno()))) {
@@ -99,7 +113,7 @@ Errno applyPublish(Context& c, schema::Publish::Reader r, Answer& out) {
 
     putRows(c, *file, r.getRows());
     file->size = size;
-    if (r.getSetMtime()) setTimes(*file, written);
+    if (r.getSetMtime()) setWriteTimes(*file, written);
     if (r.getKillSetId()) clearSetId(*file, false);
     c.store.putInode(*file);
     out.ino = file->ino;

@@ -90,7 +90,7 @@ std::vector<Queries::ReclaimBlock> Queries::reclaims(BlockId above, uint32_t blo
 }
 
 std::vector<Queries::NamedBlock> Queries::namedBlocks(BlockId above, uint32_t blocksMax) {
-  // Two tables, each in order of block; no block is in both.
+  // Two tables, each in order of block; no block is in both. Of a block's names the first.
   Store store(kv_);
   std::vector<NamedBlock> blocks;
   auto rows = store.from(Table::BLOCK, key(above.value + 1));
@@ -105,17 +105,17 @@ std::vector<Queries::NamedBlock> Queries::namedBlocks(BlockId above, uint32_t bl
       continue;
     }
     BlockId block(keyNumber(rows->key(), 0));
-    auto record = meta::BlockRecord::decode(rows->value());
-    auto named = KJ_REQUIRE_NONNULL(store.row(record.ino, record.index),
-                                    "a block whose row is not there", block);
-    blocks.push_back({block, record.ino, record.index, named.end, schema::Admin::Use::ROW});
-    rows->next();
+    InodeId ino(keyNumber(rows->key(), 1));
+    auto index = keyNumber(rows->key(), 2);
+    auto named = KJ_REQUIRE_NONNULL(store.row(ino, index), "a block whose row is not there", block);
+    blocks.push_back({block, ino, index, named.end, schema::Admin::Use::ROW});
+    rows = store.from(Table::BLOCK, key(block.value + 1));
   }
   return blocks;
 }
 
 bool Queries::isNamed(BlockId block) {
-  return Store(kv_).named(block) != nullptr;
+  return Store(kv_).isNamed(block);
 }
 
 std::vector<BlockId> Queries::handedOut(BlockId above, uint32_t blocksMax) {

@@ -63,6 +63,7 @@ struct RowRecord {
 };
 
 struct BlockRecord {
+  // Of stores in which a block had one name; see Store::upgrade.
   InodeId ino;
   uint64_t index = 0;
 

@@ -145,20 +145,45 @@ kj::Maybe<RowRecord> Store::row(InodeId ino, uint64_t index) {
 
 void Store::putRow(InodeId ino, uint64_t index, const RowRecord& row) {
   put(Table::ROW, key(ino.value, index), row.encode());
-  put(Table::BLOCK, key(row.block.value), BlockRecord{ino, index}.encode());
+  put(Table::BLOCK, key(row.block.value, ino.value, index), encodeMark());
 }
 
 void Store::eraseRow(InodeId ino, uint64_t index, BlockId block, uint64_t nowMs) {
   KJ_ASSERT(erase(Table::ROW, key(ino.value, index)), "no such row", ino, index);
-  KJ_ASSERT(erase(Table::BLOCK, key(block.value)), "a row's block is not known", ino, index, block);
-  addReclaim(block, nowMs);
+  KJ_ASSERT(erase(Table::BLOCK, key(block.value, ino.value, index)), "a row's block is not known",
+            ino, index, block);
+  if (!isNamed(block)) addReclaim(block, nowMs);
 }
 
-kj::Maybe<BlockRecord> Store::named(BlockId block) {
-  KJ_IF_MAYBE(value, get(Table::BLOCK, key(block.value))) {
-    return BlockRecord::decode(*value);
+bool Store::isNamed(BlockId block) {
+  auto cursor = from(Table::BLOCK, key(block.value));
+  return cursor->valid() && keyNumber(cursor->key(), 0) == block.value;
+}
+
+bool Store::names(BlockId block, InodeId ino, uint64_t index) {
+  return has(Table::BLOCK, key(block.value, ino.value, index));
+}
+
+bool Store::severalNames(BlockId block) {
+  auto cursor = from(Table::BLOCK, key(block.value));
+  if (!cursor->valid() || keyNumber(cursor->key(), 0) != block.value) return false;
+  cursor->next();
+  return cursor->valid() && keyNumber(cursor->key(), 0) == block.value;
+}
+
+void Store::upgrade() {
+  // BLOCK was keyed by the block alone, as long as one row at most could name it.
+  constexpr size_t oldKeyBytes = 8;
+  for (uint64_t above = 0;;) {
+    auto cursor = from(Table::BLOCK, key(above));
+    if (!cursor->valid() || cursor->key().size() != oldKeyBytes) return;
+    auto block = keyNumber(cursor->key(), 0);
+    auto name = BlockRecord::decode(cursor->value());
+    cursor = nullptr;
+    erase(Table::BLOCK, key(block));  // it was just read
+    put(Table::BLOCK, key(block, name.ino.value, name.index), encodeMark());
+    above = block + 1;
   }
-  return nullptr;
 }
 
 void Store::addReclaim(BlockId block, uint64_t nowMs) {

@@ -23,6 +23,9 @@ class Store {
  public:
   explicit Store(Kv& kv) : kv_(kv) {}
 
+  void upgrade();
+  // What an older version has left gets today's form. At each start, before anything else.
+
   // --- any table ---
   kj::Maybe<Bytes> get(Table table, Bytes key) { return kv_.get(kvTable(table), key); }
   bool has(Table table, Bytes key) { return get(table, key) != nullptr; }
@@ -76,8 +79,10 @@ class Store {
   kj::Maybe<RowRecord> row(InodeId ino, uint64_t index);
   void putRow(InodeId ino, uint64_t index, const RowRecord& row);
   void eraseRow(InodeId ino, uint64_t index, BlockId block, uint64_t nowMs);
-  // The block goes to reclaim.
-  kj::Maybe<BlockRecord> named(BlockId block);
+  // The block goes to reclaim, unless another row names it too.
+  bool isNamed(BlockId block);
+  bool names(BlockId block, InodeId ino, uint64_t index);
+  bool severalNames(BlockId block);
   void addReclaim(BlockId block, uint64_t nowMs);
   bool eraseReclaim(BlockId block);
 

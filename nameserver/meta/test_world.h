@@ -184,6 +184,29 @@ struct TestWorld {
       c.setSetMtime(true);
     });
   }
+  Result punch(uint64_t ino, uint64_t first, uint64_t end, Time mtime = {2'000'000, 0}) {
+    return run([&](auto d) {
+      auto c = d.initPunch();
+      c.setIno(ino);
+      c.setFirst(first);
+      c.setEnd(end);
+      toWire(mtime, c.initMtime());
+    });
+  }
+  Result clone(uint64_t from, uint64_t fromFirst, uint64_t count, uint64_t to, uint64_t toFirst,
+               uint64_t size, bool killSetId = false) {
+    return run([&](auto d) {
+      auto c = d.initClone();
+      c.setFrom(from);
+      c.setFromFirst(fromFirst);
+      c.setCount(count);
+      c.setTo(to);
+      c.setToFirst(toFirst);
+      c.setSize(size);
+      c.setKillSetId(killSetId);
+      toWire(Time{2'000'000, 0}, c.initMtime());
+    });
+  }
   Result reap(uint64_t ino) {
     return run([&](auto d) { d.initReap().initInos(1).set(0, ino); });
   }

@@ -34,6 +34,10 @@ Concerned concernedBy(schema::Command::Reader command, InodeId outcome) {
       return {InodeId(what.getSetattr().getIno()), InodeId()};
     case Do::PUBLISH:
       return {InodeId(what.getPublish().getIno()), InodeId()};
+    case Do::PUNCH:
+      return {InodeId(what.getPunch().getIno()), InodeId()};
+    case Do::CLONE:
+      return {InodeId(what.getClone().getTo()), InodeId()};
     default:
       return {};
   }
@@ -132,7 +136,8 @@ Task<void> Sessions::apply(
   Holds holds;
   co_await prepare(caller, command, &needs, &holds);
   current(caller);
-  bool lacks = needs.held && leases_.holder(needs.held) != caller.session;
+  bool lacks = false;
+  for (auto ino : needs.held) lacks |= leases_.holder(ino) != caller.session;
   for (auto ino : needs.free) lacks |= deniedTo(caller, ino);
   if (lacks) {
     results.initOutcome().setErr(Errno::STALE);

@@ -26,6 +26,8 @@ bool namespaceCommand(Do::Which which) {
     case Do::RENAME:
     case Do::SETATTR:
     case Do::PUBLISH:
+    case Do::PUNCH:
+    case Do::CLONE:
       return true;
     default:
       return false;
@@ -80,7 +82,22 @@ Needs needsOf(Queries& queries, schema::Command::Reader command) {
     case Do::PUBLISH: {
       InodeId ino(what.getPublish().getIno());
       needs.free.insert(ino);
-      needs.held = needs.contents = ino;
+      needs.held = {ino};
+      needs.contents = ino;
+      break;
+    }
+    case Do::PUNCH: {
+      InodeId ino(what.getPunch().getIno());
+      needs.free.insert(ino);
+      needs.held = {ino};
+      needs.contents = ino;
+      break;
+    }
+    case Do::CLONE: {
+      // Both held, so that it never waits for anybody: two that copy crosswise would for ever (G9).
+      InodeId from(what.getClone().getFrom());
+      needs.contents = InodeId(what.getClone().getTo());
+      needs.free = needs.held = {from, needs.contents};
       break;
     }
     default:

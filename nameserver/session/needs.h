@@ -25,8 +25,8 @@ using NameKey = std::pair<InodeId, std::string>;
 struct Needs {
   std::set<InodeId> free;
   std::set<NameKey> names;
-  InodeId held;      // must be held by the sender; 0: none
-  InodeId contents;  // whose bytes change; 0: nobody's
+  std::set<InodeId> held;  // must be held by the sender
+  InodeId contents;        // whose bytes change; 0: nobody's
 };
 
 Errno checkClientCommand(schema::Command::Reader command, SessionId session);

@@ -58,6 +58,8 @@ class FakeVfs final : public Vfs {
   Caller caller;  // of the last call that had one
   SetAttr set;    // of the last setattr
   std::string written;
+  bool durable = false;            // of the last write
+  kj::Maybe<uint64_t> found = 77;  // by seek
   std::map<uint64_t, uint64_t> forgotten;
   bool throwAtOnce = false;
   InodeId rootInode = kRootInode;
@@ -152,15 +154,32 @@ class FakeVfs final : public Vfs {
     });
   }
   kj::Promise<Outcome<uint32_t>> write(FileHandle handle, uint64_t offset, kj::Array<kj::byte> data,
-                                       bool append, bool fromWriteback,
-                                       kj::Maybe<Caller> unprivileged) override {
+                                       WriteHow how, kj::Maybe<Caller> unprivileged) override {
     written.assign(reinterpret_cast<const char*>(data.begin()), data.size());
-    note("write", handle, offset, append, fromWriteback, unprivileged != nullptr);
+    note("write", handle, offset, how.append, how.fromWriteback, unprivileged != nullptr);
+    durable = how.durable;
     auto n = static_cast<uint32_t>(data.size());
     return counts.take([n]() { return Outcome<uint32_t>(n); });
   }
   kj::Promise<Errno> fsync(InodeId ino, bool dataOnly) override {
     return err("fsync", ino, dataOnly);
+  }
+  kj::Promise<Errno> fallocate(FileHandle handle, SpaceChange change, uint64_t offset,
+                               uint64_t bytes, bool keepSize,
+                               kj::Maybe<Caller> unprivileged) override {
+    return err("fallocate", handle, static_cast<int>(change), offset, bytes, keepSize,
+               unprivileged != nullptr);
+  }
+  kj::Promise<Outcome<kj::Maybe<uint64_t>>> seek(FileHandle handle, uint64_t offset,
+                                                 bool data) override {
+    note("seek", handle, offset, data);
+    return Outcome<kj::Maybe<uint64_t>>(found);
+  }
+  kj::Promise<Outcome<uint64_t>> copyRange(FileHandle from, uint64_t fromOffset, FileHandle to,
+                                           uint64_t toOffset, uint64_t bytes,
+                                           kj::Maybe<Caller> unprivileged) override {
+    note("copyRange", from, fromOffset, to, toOffset, bytes, unprivileged != nullptr);
+    return Outcome<uint64_t>(bytes);
   }
   kj::Promise<Outcome<DirHandle>> opendir(InodeId ino) override {
     note("opendir", ino);

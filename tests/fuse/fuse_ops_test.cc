@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/falloc.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -343,6 +344,62 @@ TEST(FuseFiles, CreateGivesTheInodeAndTheHandle) {
   EXPECT_TRUE(w.vfs.forgotten.empty());
 }
 
+TEST(FuseFiles, SpaceIsChangedAsTheModeSays) {
+  World w;
+  auto fallocate = [&](uint32_t mode) {
+    fuse_fallocate_in h{};
+    h.fh = 6;
+    h.offset = 1ull << 33;
+    h.length = 4096;
+    h.mode = mode;
+    return w.kernel.call(FUSE_FALLOCATE, 40, in(h)).error;
+  };
+  EXPECT_EQ(fallocate(0), 0);
+  EXPECT_EQ(w.vfs.last(), "fallocate 6 0 8589934592 4096 false true");
+  EXPECT_EQ(fallocate(FALLOC_FL_KEEP_SIZE), 0);
+  EXPECT_EQ(w.vfs.last(), "fallocate 6 0 8589934592 4096 true true");
+  EXPECT_EQ(fallocate(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE), 0);
+  EXPECT_EQ(w.vfs.last(), "fallocate 6 1 8589934592 4096 true true");
+  EXPECT_EQ(fallocate(FALLOC_FL_ZERO_RANGE), 0);
+  EXPECT_EQ(w.vfs.last(), "fallocate 6 2 8589934592 4096 false true");
+  for (uint32_t mode : {FALLOC_FL_PUNCH_HOLE, FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE,
+                        FALLOC_FL_UNSHARE_RANGE}) {
+    EXPECT_EQ(fallocate(mode), EOPNOTSUPP);
+  }
+}
+
+TEST(FuseFiles, HolesAndDataAreFound) {
+  World w;
+  auto seek = [&](uint32_t whence) {
+    fuse_lseek_in h{};
+    h.fh = 6;
+    h.offset = 5;
+    h.whence = whence;
+    return w.kernel.call(FUSE_LSEEK, 40, in(h));
+  };
+  EXPECT_EQ(seek(SEEK_DATA).as<fuse_lseek_out>().offset, 77u);
+  EXPECT_EQ(w.vfs.last(), "seek 6 5 true");
+  EXPECT_EQ(seek(SEEK_HOLE).as<fuse_lseek_out>().offset, 77u);
+  EXPECT_EQ(w.vfs.last(), "seek 6 5 false");
+  EXPECT_EQ(seek(SEEK_END).error, EINVAL);
+  w.vfs.found = nullptr;
+  EXPECT_EQ(seek(SEEK_DATA).error, ENXIO);
+}
+
+TEST(FuseFiles, ACopyMayBeShorterThanAsked) {
+  World w;
+  fuse_copy_file_range_in h{};
+  h.fh_in = 6;
+  h.off_in = 1;
+  h.nodeid_out = 41;
+  h.fh_out = 7;
+  h.off_out = 2;
+  h.len = 1ull << 40;
+  auto r = w.kernel.call(FUSE_COPY_FILE_RANGE, 40, in(h));
+  EXPECT_EQ(r.as<fuse_write_out>().size, 0xfffff000u);
+  EXPECT_EQ(w.vfs.last(), "copyRange 6 1 7 2 4294963200 true");
+}
+
 TEST(FuseFiles, WritesCarryTheirBytesAndHowTheyCame) {
   World w;
   auto write = [&](uint32_t flags, uint32_t how, const std::string& data) {
@@ -361,6 +418,9 @@ TEST(FuseFiles, WritesCarryTheirBytesAndHowTheyCame) {
   EXPECT_EQ(w.vfs.last(), "write 6 8589934592 true false true");
   w.kernel.reply(write(O_WRONLY | O_APPEND, FUSE_WRITE_CACHE, "page"));
   EXPECT_EQ(w.vfs.last(), "write 6 8589934592 false true false");
+  EXPECT_FALSE(w.vfs.durable);
+  w.kernel.reply(write(O_WRONLY | O_DSYNC, 0, "abc"));
+  EXPECT_TRUE(w.vfs.durable);
   // The channel has one buffer: what waits must have its own copy.
   auto held = w.vfs.counts.hold();
   auto first = write(O_WRONLY, 0, std::string(50'000, 'a'));

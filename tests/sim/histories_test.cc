@@ -31,7 +31,7 @@ struct Cluster : SimCluster {
   kj::Promise<Outcome<uint32_t>> writing(uint32_t i, FileHandle h, std::string text) {
     auto data = kj::heapArray<kj::byte>(text.size());
     memcpy(data.begin(), text.data(), text.size());
-    return vfs(i).write(h, 0, kj::mv(data), false, false, nullptr);
+    return vfs(i).write(h, 0, kj::mv(data), {}, nullptr);
   }
   Errno write(uint32_t i, FileHandle h, std::string text) {
     return get(writing(i, h, kj::mv(text))).err();

@@ -69,8 +69,27 @@ Task<Outcome<uint32_t>> KernelModel::write(Vfs& vfs, InodeId ino, FileHandle han
     forgetRange(ino, append ? 0 : offset, append ? 0 : data.size());
   };
   forget();
-  auto done = co_await vfs.write(handle, offset, kj::mv(bytes), append, false, nullptr);
+  auto done = co_await vfs.write(handle, offset, kj::mv(bytes), {.append = append}, nullptr);
   forget();
+  co_return kj::mv(done);
+}
+
+Task<Errno> KernelModel::fallocate(Vfs& vfs, InodeId ino, FileHandle handle, SpaceChange change,
+                                   uint64_t offset, uint64_t bytes, bool keepSize) {
+  ++pages_[ino].writes;
+  auto err = co_await vfs.fallocate(handle, change, offset, bytes, keepSize, nullptr);
+  ++pages_[ino].writes;
+  forgetRange(ino, offset, bytes);
+  co_return err;
+}
+
+Task<Outcome<uint64_t>> KernelModel::copyRange(Vfs& vfs, FileHandle from, uint64_t fromOffset,
+                                               InodeId toIno, FileHandle to, uint64_t toOffset,
+                                               uint64_t bytes) {
+  ++pages_[toIno].writes;
+  auto done = co_await vfs.copyRange(from, fromOffset, to, toOffset, bytes, nullptr);
+  ++pages_[toIno].writes;
+  forgetRange(toIno, toOffset, bytes);
   co_return kj::mv(done);
 }
 

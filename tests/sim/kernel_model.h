@@ -30,6 +30,10 @@ class KernelModel final : public KernelCaches {
   // read(2): from the cache where all pages are there.
   Task<Outcome<uint32_t>> write(Vfs& vfs, InodeId ino, FileHandle handle, uint64_t offset,
                                 std::string data, bool append);
+  Task<Errno> fallocate(Vfs& vfs, InodeId ino, FileHandle handle, SpaceChange change,
+                        uint64_t offset, uint64_t bytes, bool keepSize);
+  Task<Outcome<uint64_t>> copyRange(Vfs& vfs, FileHandle from, uint64_t fromOffset, InodeId toIno,
+                                    FileHandle to, uint64_t toOffset, uint64_t bytes);
   Task<Outcome<Attr>> walk(Vfs& vfs, std::vector<std::string> names);
   // From the root by LOOKUPs. What it met stays counted until forgetAll().
   void counted(InodeId ino) { ++lookups_[ino]; }

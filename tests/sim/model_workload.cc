@@ -281,7 +281,7 @@ class ModelWorkload final : public Workload {
     auto& c = cluster_.client(h.client);
     if (!c.attached || away_.count(h.client) != 0 || c.starts != h.start) co_return;
     auto what = c.machine + " ino " + std::to_string(h.ino.value) + " ";
-    auto kind = random_.below(20);
+    auto kind = random_.below(26);
     auto offset = place(*h.node);
     auto bytes = static_cast<uint32_t>(1 + random_.below(random_.chance(20) ? 40'000 : 5000));
     auto range = std::to_string(offset) + "+" + std::to_string(bytes);
@@ -322,6 +322,10 @@ class ModelWorkload final : public Workload {
       now_ = what += "fsync";
       auto err = co_await c.call(c.vfs->fsync(h.ino, false));
       expect(what, err, Errno::OK);
+    } else if (kind < 22) {
+      co_await changeSpace(&c, h, offset, random_.chance(30) ? 150'000 : bytes, what);
+    } else if (kind < 24) {
+      co_await copy(&c, h, offset, what);
     } else {
       now_ = what += "close";
       auto err = co_await c.call(c.vfs->flush(h.handle));
@@ -335,6 +339,59 @@ class ModelWorkload final : public Workload {
         break;
       }
     }
+  }
+
+  Task<void> changeSpace(SimClient* c, Open h, uint64_t offset, uint64_t bytes, std::string what) {
+    static constexpr SpaceChange kChanges[] = {SpaceChange::PUNCH, SpaceChange::PUNCH,
+                                               SpaceChange::ZERO, SpaceChange::ALLOCATE};
+    auto change = kChanges[random_.below(4)];
+    bool keepSize = change == SpaceChange::PUNCH || random_.chance(50);
+    now_ = what += "fallocate " + std::to_string(static_cast<int>(change)) + " " +
+                   std::to_string(offset) + "+" + std::to_string(bytes);
+    auto err = co_await c->call(kj::Promise<Errno>(
+        c->kernel->fallocate(*c->vfs, h.ino, h.handle, change, offset, bytes, keepSize)));
+    expect(what, err, Errno::OK);
+    auto& all = h.node->bytes;
+    if (!keepSize && all.size() < offset + bytes) all.resize(offset + bytes, '\0');
+    if (change == SpaceChange::ALLOCATE || offset >= all.size()) co_return;
+    auto count = kj::min(bytes, all.size() - offset);
+    all.replace(offset, count, std::string(count, '\0'));
+  }
+
+  Task<void> copy(SimClient* c, Open h, uint64_t to, std::string what) {
+    // From any open file of this client, itself too; mostly at the beginnings of blocks.
+    std::vector<Open> sources;
+    for (auto& other : handles_) {
+      if (other.client == h.client && other.start == h.start) sources.push_back(other);
+    }
+    if (sources.empty()) co_return;
+    auto source = sources[random_.below(sources.size())];
+    uint64_t from = place(*source.node);
+    if (random_.chance(70)) {
+      uint64_t block = cluster_.shape().blockBytes;
+      from = from / block * block;
+      to = to / block * block;
+    }
+    auto& text = source.node->bytes;
+    uint64_t bytes = random_.chance(60) ? 1 << 20 : 1 + random_.below(100'000);
+    if (source.node == h.node) {
+      if (from >= to) co_return;
+      bytes = kj::min(bytes, to - from);
+    }
+    now_ = what += "copy of ino " + std::to_string(source.ino.value) + " " + std::to_string(from) +
+                   "+" + std::to_string(bytes) + " to " + std::to_string(to);
+    auto there = from < text.size() ? kj::min(bytes, text.size() - from) : 0;
+    auto data = there > 0 ? text.substr(from, there) : std::string();
+    uint64_t done = 0;
+    while (done < bytes) {
+      auto some = co_await c->call(kj::Promise<Outcome<uint64_t>>(c->kernel->copyRange(
+          *c->vfs, source.handle, from + done, h.ino, h.handle, to + done, bytes - done)));
+      if (!expect(what, some, Errno::OK)) co_return;
+      if (*some == 0) break;
+      done += *some;
+    }
+    if (done != there) journal_.fail(what + " copied " + std::to_string(done));
+    Model::write(*h.node, to, data);
   }
 
   Task<void> compareRange(SimClient* c, Open h, uint64_t offset, uint32_t bytes, std::string what) {

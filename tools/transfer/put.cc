@@ -190,7 +190,7 @@ Task<void> Put::pieces(Sending& sending) {
       co_return;
     }
     auto written = co_await remote_.answered(remote_.vfs().write(
-        sending.handle, chunk.offset, kj::mv(chunk.bytes), false, false, nullptr));
+        sending.handle, chunk.offset, kj::mv(chunk.bytes), WriteHow(), nullptr));
     if (!written.ok()) failErrno(sending.path, written.err());
     // So much was room for.
     if (*written < bytes) failErrno(sending.path, Errno::NO_SPACE);
