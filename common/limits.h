@@ -14,6 +14,13 @@ inline constexpr uint64_t kFileBytesMax = (uint64_t(1) << 62);
 inline constexpr uint32_t kLinksMax = 65000;
 inline constexpr size_t kGroupsMax = 65536;
 
+// Extended attributes. The first three are Linux's own.
+inline constexpr size_t kXattrNameBytesMax = 255;
+inline constexpr size_t kXattrValueBytesMax = 64u << 10;
+inline constexpr size_t kXattrListBytesMax = 64u << 10;  // of one inode, each name with a NUL
+inline constexpr size_t kXattrBytesMax = 1u << 20;       // likewise, names and values
+static_assert(kXattrBytesMax >= kXattrValueBytesMax + kXattrListBytesMax);
+
 // Blocks.
 inline constexpr uint32_t kBlockBytes = 4u << 20;  // default size of a file's blocks
 inline constexpr uint32_t kUnitBytes = 4096;       // what one checksum covers
@@ -31,6 +38,7 @@ static_assert(kFrameBytesMax >= kWriteBytesMax + (64u << 10));
 
 // The name server's log.
 inline constexpr size_t kEntryBytesMax = 256u << 10;
+static_assert(kEntryBytesMax >= kXattrValueBytesMax + 16384);
 inline constexpr uint32_t kUncommittedEntriesMax = 48;
 inline constexpr uint32_t kProposalsWaitingMax = 65536;
 
@@ -44,7 +52,7 @@ inline constexpr uint32_t kCallsPerSessionMax = 2048;
 // Answers.
 inline constexpr uint32_t kRowsPerAnswerMax = 1024;
 inline constexpr uint32_t kRowsPerPublishMax = 4096;
-inline constexpr uint32_t kRowsPerTrim = 4096;
+inline constexpr uint32_t kRowsPerTrim = 4096;  // extended attributes count as rows
 inline constexpr uint32_t kDirEntriesPerAnswerMax = 1024;
 inline constexpr uint32_t kInodesPerReapMax = 512;
 inline constexpr uint32_t kBlocksPerReclaimMax = 4096;
