@@ -29,10 +29,10 @@ interface Admin {
   # check sees it; answers when done.
   locks @8 (above :UInt64, locksMax :UInt32) -> (locks :List(Lock), atEnd :Bool);
   # Held ones and those waited for, in order of inode; `above`: inodes up to that are left out. All
-  # locks of an inode come in one answer.
+  # locks of an inode come in one answer, as far as a frame takes them.
   struct Lock {
     ino @0 :UInt64;
-    path @1 :Text;           # empty: it has no name any more
+    path @1 :Text;           # with the first of an inode; empty: it has no name any more
     host @2 :Text;
     mount @3 :Text;
     pid @4 :UInt32;
@@ -41,6 +41,6 @@ interface Admin {
     start @7 :UInt64;
     end @8 :UInt64;
     waiting @9 :Bool;
-    sinceMs @10 :UInt64;
+    sinceMs @10 :UInt64;     # of the clock on the wall, since 1970; after a restart of the name server: its start
   }
 }

@@ -1,6 +1,7 @@
 #include "fuse-client/fuse/ops.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 
 namespace dfs {
 namespace {
@@ -23,7 +24,8 @@ void init(void*, fuse_conn_info* connection) {
   // not do that.
   unsigned wanted = FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
                     FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                    FUSE_CAP_ASYNC_DIO | FUSE_CAP_HANDLE_KILLPRIV;
+                    FUSE_CAP_ASYNC_DIO | FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_POSIX_LOCKS |
+                    FUSE_CAP_FLOCK_LOCKS;
   connection->want |= wanted & connection->capable;
   connection->max_write = kWriteBytesMax;
   connection->max_readahead = kReadAheadBytes;
@@ -136,13 +138,37 @@ void copyFileRange(fuse_req_t req, fuse_ino_t, off_t fromOffset, fuse_file_info*
   });
 }
 void flush(fuse_req_t req, fuse_ino_t, fuse_file_info* fi) {
-  with(req, [&](FuseOps& o, Request& r) { return o.flush(r, fi->fh); });
+  with(req, [&](FuseOps& o, Request& r) { return o.flush(r, fi->fh, fi->lock_owner); });
 }
 void release(fuse_req_t req, fuse_ino_t, fuse_file_info* fi) {
   with(req, [&](FuseOps& o, Request& r) { return o.release(r, fi->fh); });
 }
-void fsync(fuse_req_t req, fuse_ino_t ino, int dataOnly, fuse_file_info*) {
-  with(req, [&](FuseOps& o, Request& r) { return o.fsync(r, o.inode(ino), dataOnly != 0); });
+void fsync(fuse_req_t req, fuse_ino_t ino, int dataOnly, fuse_file_info* fi) {
+  FileHandle handle = fi == nullptr ? 0 : fi->fh;
+  with(req,
+       [&](FuseOps& o, Request& r) { return o.fsync(r, o.inode(ino), dataOnly != 0, handle); });
+}
+void getlk(fuse_req_t req, fuse_ino_t, fuse_file_info* fi, struct flock* lock) {
+  auto wish = posixLock(*lock, fi->lock_owner);
+  with(req, [&](FuseOps& o, Request& r) { return o.getlk(r, fi->fh, wish); });
+}
+void lock(fuse_req_t req, const fuse_file_info& fi, FileLock wish, bool wait) {
+  if (!wait) {
+    with(req,
+         [&](FuseOps& o, Request& r) { return o.lock(r, fi.fh, wish, false, kj::NEVER_DONE); });
+    return;
+  }
+  auto& ops = opsOf(req);
+  serveWait(ops.serving(), req, [&](Request& r, kj::Promise<void> interrupted) {
+    return ops.lock(r, fi.fh, wish, true, kj::mv(interrupted));
+  });
+}
+void setlk(fuse_req_t req, fuse_ino_t, fuse_file_info* fi, struct flock* lk, int sleep) {
+  lock(req, *fi, posixLock(*lk, fi->lock_owner), sleep != 0);
+}
+void flock(fuse_req_t req, fuse_ino_t, fuse_file_info* fi, int op) {
+  auto pid = static_cast<uint32_t>(fuse_req_ctx(req)->pid);
+  lock(req, *fi, flockLock(op, fi->lock_owner, pid), (op & LOCK_NB) == 0);
 }
 void opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
   with(req, [&](FuseOps& o, Request& r) { return o.opendir(r, o.inode(ino), *fi); });
@@ -191,6 +217,9 @@ fuse_lowlevel_ops makeTable() {
   t.flush = flush;
   t.release = release;
   t.fsync = fsync;
+  t.getlk = getlk;
+  t.setlk = setlk;
+  t.flock = flock;
   t.opendir = opendir;
   t.readdir = readdir;
   t.readdirplus = readdirPlus;

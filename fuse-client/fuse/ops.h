@@ -20,7 +20,7 @@ class FuseOps {
   static const fuse_lowlevel_ops& table();
   // Its userdata is a FuseOps.
 
-  // The work behind each operation, by file: ops_names.cc, ops_attributes.cc, ops_file.cc, ops_directory.cc.
+  // The work behind each operation, by file: ops_names.cc, ops_attributes.cc, ops_file.cc, ops_directory.cc, ops_locks.cc.
   Task<void> lookup(Request& r, InodeId parent, std::string name);
   Task<void> mknod(Request& r, InodeId parent, std::string name, mode_t mode, dev_t rdev);
   Task<void> mkdir(Request& r, InodeId parent, std::string name, mode_t mode);
@@ -41,9 +41,13 @@ class FuseOps {
   Task<void> read(Request& r, FileHandle handle, uint64_t offset, uint32_t bytes);
   Task<void> write(Request& r, FileHandle handle, uint64_t offset, kj::Array<kj::byte> data,
                    WriteHow how);
-  Task<void> flush(Request& r, FileHandle handle);
+  Task<void> flush(Request& r, FileHandle handle, uint64_t lockOwner);
   Task<void> release(Request& r, FileHandle handle);
-  Task<void> fsync(Request& r, InodeId ino, bool dataOnly);
+  Task<void> fsync(Request& r, InodeId ino, bool dataOnly, FileHandle handle = 0);
+
+  Task<void> getlk(Request& r, FileHandle handle, FileLock lock);
+  Task<void> lock(Request& r, FileHandle handle, FileLock lock, bool wait,
+                  kj::Promise<void> interrupted);
 
   // ops_space.cc
   Task<void> fallocate(Request& r, FileHandle handle, int mode, uint64_t offset, uint64_t bytes);
@@ -87,6 +91,8 @@ class FuseOps {
   Serving serving_;
 };
 
+FileLock posixLock(const struct flock& lock, uint64_t owner);
+FileLock flockLock(int operation, uint64_t owner, uint32_t pid);  // LOCK_SH, LOCK_EX or LOCK_UN
 struct stat toStat(const Attr& attr);
 fuse_entry_param toEntry(const Attr& attr);
 mode_t modeOf(const Attr& attr);  // with the type's bits

@@ -8,8 +8,9 @@ namespace {
 void fill(fuse_file_info& fi, const Vfs::Opened& opened) {
   fi.fh = opened.handle;
   fi.keep_cache = opened.keepCache;
-  // A descriptor that cannot write has nothing to flush, and each FLUSH costs a round trip to the kernel.
-  fi.noflush = (fi.flags & O_ACCMODE) == O_RDONLY;
+  // Every close(2) has to be told, of descriptors that cannot write too: it is by FLUSH alone that POSIX
+  // locks of its process end, and those of a read-only descriptor are read locks as good as any.
+  fi.noflush = 0;
 }
 
 }  // namespace
@@ -61,19 +62,21 @@ Task<void> FuseOps::write(Request& r, FileHandle handle, uint64_t offset, kj::Ar
   r.written(*written);
 }
 
-Task<void> FuseOps::flush(Request& r, FileHandle handle) {
+Task<void> FuseOps::flush(Request& r, FileHandle handle, uint64_t lockOwner) {
   auto err = co_await vfs_.flush(handle);
+  co_await vfs_.closeLocks(handle, lockOwner);
   r.error(err);
 }
 
 Task<void> FuseOps::release(Request& r, FileHandle handle) {
-  // Nobody hears of an error here; flush and fsync have told it.
+  // Nobody hears of an error here; flush and fsync have told it. A flock (flock_release) and locks of the
+  // open file (OFD) go with the handle: it knows what was locked through it.
   auto err = co_await vfs_.release(handle);
   r.error(err);
 }
 
-Task<void> FuseOps::fsync(Request& r, InodeId ino, bool dataOnly) {
-  auto err = co_await vfs_.fsync(ino, dataOnly);
+Task<void> FuseOps::fsync(Request& r, InodeId ino, bool dataOnly, FileHandle handle) {
+  auto err = co_await vfs_.fsync(ino, dataOnly, handle);
   r.error(err);
 }
 

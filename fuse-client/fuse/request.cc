@@ -17,6 +17,7 @@ void InterruptWatch::interrupted(fuse_req_t, void* self) {
   auto& watch = *static_cast<InterruptWatch*>(self);
   if (watch.watching_) return;
   watch.watching_ = true;
+  watch.signalled_.fulfiller->fulfill();
   watch.watch_ = kj::Promise<void>(watch.watch()).eagerlyEvaluate([](kj::Exception&& e) {
     KJ_LOG(ERROR, "the watch over an interrupted call has failed", e);
   });

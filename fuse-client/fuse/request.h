@@ -7,7 +7,9 @@
 //      and becomes EIO when the object goes.
 //   2. A signal that does not kill never makes a call fail: from the kernel's INTERRUPT on, the
 //      caller's status is watched, and the work is dropped only when SIGKILL is pending or the caller
-//      is gone. Then the call is answered with EINTR, which nobody sees.
+//      is gone. Then the call is answered with EINTR, which nobody sees. But who waits for a lock is
+//      told of the first signal (serveWait), and answers EINTR itself: the kernel makes of it what
+//      SA_RESTART says.
 
 #include "common/outcome.h"
 #include "common/task.h"
@@ -55,6 +57,8 @@ class Request {
   void written(size_t bytes) { fuse_reply_write(take(), bytes); }
   void offset(uint64_t at) { fuse_reply_lseek(take(), static_cast<off_t>(at)); }
   void noSuchOffset() { fuse_reply_err(take(), ENXIO); }
+  void locked(const struct flock& lock) { fuse_reply_lock(take(), &lock); }
+  void hostError(int host) { fuse_reply_err(take(), host); }
   void link(const char* target) { fuse_reply_readlink(take(), target); }
   void statfs(const struct statvfs& st) { fuse_reply_statfs(take(), &st); }
 
@@ -77,6 +81,7 @@ class InterruptWatch {
   KJ_DISALLOW_COPY(InterruptWatch);
 
   kj::Promise<void> killed() { return kj::mv(killed_.promise); }
+  kj::Promise<void> signalled() { return kj::mv(signalled_.promise); }
 
  private:
   static void interrupted(fuse_req_t raw, void* self);
@@ -87,6 +92,7 @@ class InterruptWatch {
   const int32_t tid_;
   bool watching_ = false;
   kj::PromiseFulfillerPair<void> killed_ = kj::newPromiseAndFulfiller<void>();
+  kj::PromiseFulfillerPair<void> signalled_ = kj::newPromiseAndFulfiller<void>();
   kj::Promise<void> watch_ = nullptr;
 };
 
@@ -97,9 +103,22 @@ struct Serving {
   CallerStatus& callers;
 };
 
+inline void finish(Serving& serving, kj::Own<Request> request, kj::Own<InterruptWatch> watch,
+                   kj::Promise<void> done) {
+  // The only place where an exception becomes something a user sees.
+  auto& r = *request;
+  auto killed = watch->killed().then([&r]() {
+    if (!r.replied()) r.error(Errno::INTR);
+  });
+  auto answered = done.exclusiveJoin(kj::mv(killed)).catch_([&r](kj::Exception&& e) {
+    KJ_LOG(ERROR, "request failed", e);
+    if (!r.replied()) r.error(errnoOf(e));
+  });
+  serving.tasks->add(answered.attach(kj::mv(watch), kj::mv(request)));
+}
+
 template <typename Work> void serve(Serving& serving, fuse_req_t raw, Work&& work) {
-  // Runs `work(request)`, a Task or promise, to its end. The only place where an exception becomes
-  // something a user sees.
+  // Runs `work(request)`, a Task or promise, to its end.
   auto request = kj::heap<Request>(raw);
   if (serving.tasks.get() == nullptr) return;
   auto& r = *request;
@@ -110,14 +129,17 @@ template <typename Work> void serve(Serving& serving, fuse_req_t raw, Work&& wor
     return;
   }
   auto watch = kj::heap<InterruptWatch>(raw, serving.timer, serving.callers);
-  auto killed = watch->killed().then([&r]() {
-    if (!r.replied()) r.error(Errno::INTR);
-  });
-  auto answered = done.exclusiveJoin(kj::mv(killed)).catch_([&r](kj::Exception&& e) {
-    KJ_LOG(ERROR, "request failed", e);
-    if (!r.replied()) r.error(errnoOf(e));
-  });
-  serving.tasks->add(answered.attach(kj::mv(watch), kj::mv(request)));
+  finish(serving, kj::mv(request), kj::mv(watch), kj::mv(done));
+}
+
+template <typename Work> void serveWait(Serving& serving, fuse_req_t raw, Work&& work) {
+  // `work(request, interrupted)`: the promise resolves at the first signal, deadly or not.
+  auto request = kj::heap<Request>(raw);
+  if (serving.tasks.get() == nullptr) return;
+  auto watch = kj::heap<InterruptWatch>(raw, serving.timer, serving.callers);
+  auto done =
+      kj::evalNow([&]() -> kj::Promise<void> { return work(*request, watch->signalled()); });
+  finish(serving, kj::mv(request), kj::mv(watch), kj::mv(done));
 }
 
 }  // namespace dfs

@@ -211,11 +211,16 @@ Task<bool> NameClient::attachOnce() {
 
 Task<bool> NameClient::claimAll(schema::Session::Client client) {
   auto claims = events_.claims();
-  size_t from = 0;
+  auto locks = events_.lockClaims();
+  size_t from = 0, lockFrom = 0;
   do {
     size_t count = kj::min(claims.size() - from, size_t(kClaimsPerCallMax));
-    bool last = from + count == claims.size();
+    size_t lockCount = kj::min(locks.size() - lockFrom, size_t(kClaimsPerCallMax) - count);
+    bool last = from + count == claims.size() && lockFrom + lockCount == locks.size();
     auto request = client.claimRequest();
+    auto lockList = request.initLocks(lockCount);
+    for (size_t i = 0; i < lockCount; ++i) toWire(locks[lockFrom + i], lockList[i]);
+    lockFrom += lockCount;
     auto list = request.initLeases(count);
     for (size_t i = 0; i < count; ++i) {
       auto& claim = claims[from + i];
@@ -234,7 +239,7 @@ Task<bool> NameClient::claimAll(schema::Session::Client client) {
     if (answer.getErr() != Errno::OK) co_return false;
     from += count;
     if (last) co_return true;
-  } while (from < claims.size());
+  } while (from < claims.size() || lockFrom < locks.size());
   co_return true;
 }
 
@@ -367,6 +372,50 @@ Task<void> NameClient::mutate(kj::Function<void(schema::Command::Builder)> fill,
   Applied unknown;
   unknown.era = era;
   fulfiller->fulfill(kj::mv(unknown));
+}
+
+// --- file locks ---
+
+kj::Promise<kj::Maybe<Errno>> NameClient::lock(FileLock lock, bool wait, uint64_t ticket) {
+  return lockOnce(lock, wait, ticket);
+}
+
+Task<kj::Maybe<Errno>> NameClient::lockOnce(FileLock lock, bool wait, uint64_t ticket) {
+  auto number = attachCount_;
+  auto era = era_;
+  auto request = KJ_ASSERT_NONNULL(capability_).lockRequest();
+  toWire(lock, request.initLock());
+  request.setWait(wait);
+  request.setTicket(ticket);
+  kj::Promise<capnp::Response<schema::Session::LockResults>> sent = request.send();
+  auto tried = co_await attempt(kj::mv(sent));
+  KJ_IF_MAYBE(failure, tried.failure) {
+    if (!mayRetry(*failure)) {
+      KJ_LOG(ERROR, "the name server cannot answer about a lock", *failure);
+      co_return errnoOf(*failure);
+    }
+    if (failure->getType() == kj::Exception::Type::DISCONNECTED) lost(number);
+    co_return nullptr;
+  }
+  auto err = KJ_ASSERT_NONNULL(tried.value).getErr();
+  if (err == Errno::NOT_LEADER) lost(number);
+  if (err == Errno::NOT_LEADER || err == Errno::OVERLOADED) co_return nullptr;
+  if (err == Errno::STALE || err == Errno::NOT_LIVE) {
+    co_await renewal();  // S7
+    if (era != era_) co_return nullptr;
+  }
+  // An answer on a connection that is given up by now may contradict the claims made since.
+  if (!attached() || number != attachCount_) co_return nullptr;
+  co_return err;
+}
+
+void NameClient::cancelLock(uint64_t ticket) {
+  KJ_IF_MAYBE(client, capability_) {
+    auto request = client->cancelLockRequest();
+    request.setTicket(ticket);
+    // If it does not arrive, the connection goes, and the wait with it.
+    tasks_.add(request.send().ignoreResult().catch_([](kj::Exception&&) {}));
+  }
 }
 
 // --- the view ---

@@ -11,6 +11,7 @@
 //   4. Sequences in flight stay within kAnswerWindow (S6).
 
 #include "common/env.h"
+#include "common/file_lock.h"
 #include "common/limits.h"
 #include "common/peer.h"
 #include "common/retry.h"
@@ -38,6 +39,8 @@ class NameEvents {
     bool pinned;
   };
   virtual std::vector<Claim> claims() = 0;
+  virtual std::vector<FileLock> lockClaims() = 0;
+  // What it is not told here the name server takes back.
   virtual void recall(InodeId ino, uint64_t sequence) = 0;
   virtual std::vector<InodeId> stillUsed(std::vector<InodeId> inos) = 0;
   // Those in use stay pinned from now on, until unpin (G4).
@@ -128,6 +131,14 @@ class NameClient final : private kj::TaskSet::ErrorHandler {
   // One mutation, exactly once. Dropping the promise does not stop what has been sent. onlyEra: what
   // rests on a lease must not be sent by the session after (IO).
 
+  // --- file locks. Their order, and what a repeat may do, is the caller's matter (vfs/locks).
+  kj::Promise<kj::Maybe<Errno>> lock(FileLock lock, bool wait, uint64_t ticket);
+  // One try. Null: what became of it is not known, or it was not looked at; if attached() does not
+  // hold now, the claims of the next attach decide. REQUIRES attached().
+  void cancelLock(uint64_t ticket);
+  // The answer to lock() says what came of it.
+  uint64_t newTicket() { return nextTicket_++; }
+
   void background(kj::Promise<void> work) { tasks_.add(kj::mv(work)); }
 
   std::string describe();
@@ -144,6 +155,7 @@ class NameClient final : private kj::TaskSet::ErrorHandler {
   Task<bool> claimAll(schema::Session::Client client);
   Task<void> renewFor(uint64_t number, schema::Session::Client client);
   Task<void> followView(uint64_t number, schema::Session::Client client);
+  Task<kj::Maybe<Errno>> lockOnce(FileLock lock, bool wait, uint64_t ticket);
   Task<void> mutate(kj::Function<void(schema::Command::Builder)> fill, kj::Maybe<uint64_t> onlyEra,
                     kj::Own<kj::PromiseFulfiller<Applied>> fulfiller);
   void lost(uint64_t number);
@@ -176,6 +188,7 @@ class NameClient final : private kj::TaskSet::ErrorHandler {
 
   View view_;
   uint64_t nextSequence_ = 1;
+  uint64_t nextTicket_ = 1;
   std::set<uint64_t> unanswered_;
 
   Signal changed_;      // attached, lost, ended, renewed

@@ -103,6 +103,8 @@ kj::Promise<Outcome<Attr>> Client::setattr(InodeId ino, SetAttr set, kj::Maybe<F
   bool openForWrite = false;
   KJ_IF_MAYBE(number, handle) {
     KJ_IF_MAYBE(h, findHandle(*number)) openForWrite = (h->flags & O_ACCMODE) != O_RDONLY;
+    if (set.size && locks_.lost(*number)) return Outcome<Attr>(Errno::IO);
+    if (set.size) set.onlyEra = locks_.eraOf(*number);
   }
   kj::Promise<Outcome<Attr>> work = setattrNow(ino, set, openForWrite, kj::mv(caller));
   return soft(detached(kj::mv(work)));
@@ -149,10 +151,12 @@ Task<Outcome<Attr>> Client::resizeNow(kj::Own<File> file, SetAttr set, bool open
       auto err = co_await publishNow(kj::addRef(*file), false);
       if (err != Errno::OK) co_return err;
     }
-    auto applied =
-        co_await names_.apply([ino, set, openForWrite, caller](schema::Command::Builder command) {
-          fillSetattr(command, ino, set, openForWrite, caller);
-        });
+    kj::Maybe<uint64_t> onlyEra;
+    if (set.onlyEra != 0) onlyEra = set.onlyEra;
+    auto fill = [ino, set, openForWrite, caller](schema::Command::Builder command) {
+      fillSetattr(command, ino, set, openForWrite, caller);
+    };
+    auto applied = co_await names_.apply(kj::mv(fill), onlyEra);
     if (applied.err != Errno::OK) co_return applied.err;
     if (use.get() != nullptr && use->good()) {
       if (set.size) {

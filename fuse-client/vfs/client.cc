@@ -33,6 +33,7 @@ Client::Client(Env& env, VfsOptions options)
       names_(env, {options_.nameservers, options_.host, options_.what}, *this),
       storage_(env, names_),
       ranges_(names_),
+      locks_(env, names_, tasks_),
       tasks_(*this) {}
 
 Client::~Client() noexcept(false) {
@@ -155,7 +156,7 @@ kj::Promise<Errno> Client::release(FileHandle handle) {
     --h->file->handles;
     if (h->error != Errno::OK && h->file->handles == 0) h->file->unseen = h->error;
     handles_.erase(handle);
-    return Errno::OK;
+    return locks_.release(handle).then([]() { return Errno::OK; });
   }
   return Errno::INVAL;
 }
@@ -168,8 +169,37 @@ Task<Errno> Client::flushNow(FileHandle handle) {
   KJ_IF_MAYBE(open, findHandle(handle)) {
     co_await requestsDone(kj::addRef(*open->file), Which::EARLY);
   }
-  KJ_IF_MAYBE(h, findHandle(handle)) co_return std::exchange(h->error, Errno::OK);
+  KJ_IF_MAYBE(h, findHandle(handle)) {
+    auto err = std::exchange(h->error, Errno::OK);
+    co_return err == Errno::OK&& locks_.lost(handle) ? Errno::IO : err;
+  }
   co_return Errno::INVAL;
+}
+
+// --- locks ---
+
+kj::Promise<Errno> Client::lock(FileHandle handle, FileLock lock, bool wait,
+                                kj::Promise<void> interrupted) {
+  KJ_IF_MAYBE(h, findHandle(handle)) {
+    lock.ino = h->file->ino;
+    auto set = locks_.set(handle, lock, wait, kj::mv(interrupted));
+    return wait ? kj::mv(set)
+                : soft(kj::mv(set));  // a wait for others is no failure of the servers
+  }
+  return Errno::INVAL;
+}
+
+kj::Promise<Outcome<FileLock>> Client::testLock(FileHandle handle, FileLock lock) {
+  KJ_IF_MAYBE(h, findHandle(handle)) {
+    lock.ino = h->file->ino;
+    return soft(locks_.test(lock));
+  }
+  return Outcome<FileLock>(Errno::INVAL);
+}
+
+kj::Promise<void> Client::closeLocks(FileHandle handle, uint64_t owner) {
+  KJ_IF_MAYBE(h, findHandle(handle)) return locks_.close(h->file->ino, owner);
+  return kj::READY_NOW;
 }
 
 void Client::fillCredentials(schema::Command::Builder command, const Caller& caller) {

@@ -14,6 +14,7 @@
 #include "fuse-client/remote/storage_client.h"
 #include "fuse-client/vfs/file_state.h"
 #include "fuse-client/vfs/inode_map.h"
+#include "fuse-client/vfs/locks.h"
 #include "fuse-client/vfs/vfs.h"
 #include "fuse-client/vfs/write_window.h"
 
@@ -53,7 +54,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
                                                  uint32_t bytes) override;
   kj::Promise<Outcome<uint32_t>> write(FileHandle handle, uint64_t offset, kj::Array<kj::byte> data,
                                        WriteHow how, kj::Maybe<Caller> unprivileged) override;
-  kj::Promise<Errno> fsync(InodeId ino, bool dataOnly) override;
+  kj::Promise<Errno> fsync(InodeId ino, bool dataOnly, FileHandle handle) override;
   kj::Promise<Errno> fallocate(FileHandle handle, SpaceChange change, uint64_t offset,
                                uint64_t bytes, bool keepSize,
                                kj::Maybe<Caller> unprivileged) override;
@@ -62,6 +63,10 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   kj::Promise<Outcome<uint64_t>> copyRange(FileHandle from, uint64_t fromOffset, FileHandle to,
                                            uint64_t toOffset, uint64_t bytes,
                                            kj::Maybe<Caller> unprivileged) override;
+  kj::Promise<Errno> lock(FileHandle handle, FileLock lock, bool wait,
+                          kj::Promise<void> interrupted) override;
+  kj::Promise<Outcome<FileLock>> testLock(FileHandle handle, FileLock lock) override;
+  kj::Promise<void> closeLocks(FileHandle handle, uint64_t owner) override;
   kj::Promise<Outcome<DirHandle>> opendir(InodeId ino) override;
   kj::Promise<Outcome<std::vector<Listing>>> readdir(InodeId ino, DirHandle handle, uint64_t cookie,
                                                      uint32_t entriesMax, bool attrs) override;
@@ -87,6 +92,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
 
   // --- NameEvents
   std::vector<Claim> claims() override;
+  std::vector<FileLock> lockClaims() override { return locks_.claims(); }
   void recall(InodeId ino, uint64_t sequence) override;
   std::vector<InodeId> stillUsed(std::vector<InodeId> inos) override;
   void sessionEnded() override;
@@ -181,6 +187,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
     uint64_t offset;
     kj::Array<kj::byte> data;
     WriteHow how;
+    uint64_t onlyEra = 0;  // 0: any; else that of the lock under which it was asked for
     kj::Maybe<Caller> unprivileged;
     bool mayEarly;  // be answered before it is done
   };
@@ -301,6 +308,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   StorageClient storage_;
   WriteWindow window_;
   Ranges ranges_;
+  Locks locks_;
   kj::TaskSet tasks_;  // goes first: it works with all of the above
 };
 

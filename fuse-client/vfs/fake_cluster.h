@@ -10,6 +10,7 @@
 #include "common/wire.h"
 #include "fuse-client/remote/waiting.h"
 #include "fuse-client/vfs/block_map.h"
+#include "fuse-client/vfs/fake_locks.h"
 #include "tests/sim/world/world.h"
 
 #include <rpc-schema/cluster.capnp.h>
@@ -65,6 +66,7 @@ class Cluster {
   std::map<uint64_t, Session> sessions;
   std::map<std::pair<uint64_t, uint64_t>, std::pair<Errno, uint64_t>> answers;
   std::vector<Store> stores;
+  FileLocks locks;
   std::map<uint64_t, uint64_t> nextBlock;  // by chain
   std::set<uint64_t> full;                 // chains without room
   uint32_t blockBytes = kSmallBlock;       // of files that are made from now on
@@ -112,6 +114,12 @@ class SessionServer final : public schema::Session::Server {
       auto& i = c_.inodes[lease.getIno()];
       if (i.sequence == lease.getSequence()) ++c_.claimed;
     }
+    if (c_.locks.refuseClaims) {
+      c_.endSession(id_);
+      x.getResults().setErr(Errno::STALE);
+      return kj::READY_NOW;
+    }
+    if (x.getParams().getLast()) c_.locks.claim(id_, x.getParams().getLocks());
     return kj::READY_NOW;
   }
   kj::Promise<void> renew(RenewContext x) override {
@@ -221,6 +229,34 @@ class SessionServer final : public schema::Session::Server {
       return kj::READY_NOW;
     }
     return c_.changed.next().then([this, x]() mutable { return view(x); });
+  }
+  kj::Promise<void> lock(LockContext x) override {
+    if (gone()) {
+      x.getResults().setErr(Errno::STALE);
+      return kj::READY_NOW;
+    }
+    auto p = x.getParams();
+    auto lock = fromWire(p.getLock());
+    return c_.locks.ask(id_, *lock, p.getWait(), p.getTicket()).then([this, x](Errno err) mutable {
+      if (c_.locks.loseAnswers > 0) {
+        --c_.locks.loseAnswers;
+        kj::throwFatalException(KJ_EXCEPTION(DISCONNECTED, "the answer is lost"));
+      }
+      x.getResults().setErr(err);
+    });
+  }
+  kj::Promise<void> testLock(TestLockContext x) override {
+    auto lock = fromWire(x.getParams().getLock());
+    auto to = x.getResults().initBlocker();
+    KJ_IF_MAYBE(found, c_.locks.against(id_, *lock)) {
+      auto& [owner, range] = *found;
+      toWire({lock->ino, owner.second, lock->space, range.kind, range.span, range.pid}, to);
+    }
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> cancelLock(CancelLockContext x) override {
+    c_.locks.cancel(id_, x.getParams().getTicket());
+    return kj::READY_NOW;
   }
   kj::Promise<void> end(EndContext) override {
     c_.endSession(id_);
@@ -526,6 +562,7 @@ inline void Cluster::serve() {
 
 inline void Cluster::endSession(uint64_t id) {
   sessions.erase(id);
+  locks.drop(id);
   view.sessions.erase(SessionId(id));
   ++view.version;
   for (auto& [ino, inode] : inodes) {

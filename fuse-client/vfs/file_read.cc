@@ -18,11 +18,14 @@ kj::Promise<Outcome<kj::Array<kj::byte>>> Client::read(FileHandle handle, uint64
                                                        uint32_t bytes) {
   using Result = Outcome<kj::Array<kj::byte>>;
   KJ_IF_MAYBE(h, findHandle(handle)) {
+    if (locks_.lost(handle)) return Result(Errno::IO);
+    auto lockEra = locks_.eraOf(handle);
     bool old = h->era != names_.era();
     bytes = kj::min(bytes, kReadBytesMax);
     if (offset >= kFileBytesMax || bytes == 0) return Result(kj::Array<kj::byte>());
     kj::Promise<Result> work = readNow(kj::addRef(*h->file), offset, bytes);
-    return soft(kj::mv(work)).then([old](Result&& result) -> Result {
+    return soft(kj::mv(work)).then([this, old, lockEra](Result&& result) -> Result {
+      if (lockEra != 0 && lockEra != names_.era()) return Errno::IO;  // not under the lock any more
       // S3: a removed file that only the session that ended had held.
       if (old && result.err() == Errno::STALE) return Errno::IO;
       return kj::mv(result);

@@ -119,9 +119,11 @@ Task<Errno> Client::publishRows(kj::Own<File> file) {
   co_return Errno::OK;
 }
 
-kj::Promise<Errno> Client::fsync(InodeId ino, bool dataOnly) {
+kj::Promise<Errno> Client::fsync(InodeId ino, bool dataOnly, FileHandle handle) {
   kj::Promise<Errno> work = ino == root_ ? syncAllNow() : fsyncNow(ino);
-  return soft(detached(kj::mv(work)));
+  return soft(detached(kj::mv(work))).then([this, handle](Errno err) {
+    return err == Errno::OK && locks_.lost(handle) ? Errno::IO : err;
+  });
 }
 
 Task<Errno> Client::fsyncNow(InodeId ino) {

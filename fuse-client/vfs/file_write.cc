@@ -22,6 +22,7 @@ kj::Promise<Outcome<uint32_t>> Client::write(FileHandle handle, uint64_t offset,
   KJ_IF_MAYBE(h, findHandle(handle)) {
     if (data.size() == 0) return Result(0u);
     if (data.size() > (1u << 30)) return Result(Errno::INVAL);
+    if (locks_.lost(handle)) return Result(Errno::IO);
     bool old = h->era != names_.era();
     auto writing = kj::heap<Writing>();
     writing->file = kj::addRef(*h->file);
@@ -29,6 +30,7 @@ kj::Promise<Outcome<uint32_t>> Client::write(FileHandle handle, uint64_t offset,
     writing->data = kj::mv(data);
     writing->how = how;
     writing->how.durable = how.durable || (h->flags & (O_SYNC | O_DSYNC)) != 0;
+    writing->onlyEra = locks_.eraOf(handle);
     writing->unprivileged = kj::mv(unprivileged);
     writing->mayEarly = !writing->how.durable && !how.fromWriteback && (h->flags & O_DIRECT) == 0;
     return soft(startWrite(kj::mv(writing))).then([old](Result&& result) -> Result {
@@ -125,7 +127,9 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
                           request.id());
     hold = co_await file->ops.shared();
   }
-  if (!use->good()) co_return Errno::IO;
+  if (!use->good() || (writing.onlyEra != 0 && writing.onlyEra != names_.era())) {
+    co_return Errno::IO;
+  }
   file->pagesPresent = true;  // a WRITE leaves pages like a READ does, and of the version held here
   auto asked = static_cast<uint32_t>(writing.data.size());
   kj::ArrayPtr<const kj::byte> bytes = writing.data;

@@ -7,6 +7,7 @@ namespace dfs {
 void Client::sessionEnded() {
   inodes_.sessionEnded();
   unpins_.clear();
+  locks_.sessionEnded();
   for (auto& [ino, file] : files_) {
     if (file->dirty()) loseData(*file, "the session ended before it was synced");
     if (file->held()) {

@@ -14,6 +14,7 @@
 //   - Errors are Errnos. An exception is a bug or a lost cluster; the edge turns it into IO.
 
 #include "common/env.h"
+#include "common/file_lock.h"
 #include "common/outcome.h"
 #include "common/view.h"
 
@@ -50,6 +51,7 @@ struct SetAttr {
   bool mode = false, uid = false, gid = false, size = false;
   bool atime = false, mtime = false, atimeNow = false, mtimeNow = false;
   bool killSetId = false;
+  uint64_t onlyEra = 0;  // the Vfs's own: of the locks under which a size is set; 0: any
   Attr to;
 };
 
@@ -164,8 +166,22 @@ class Vfs {
                                                kj::Maybe<Caller> unprivileged) = 0;
   // unprivileged: a writer who may not keep the file's set-id bits (its groups may be left out).
   // O_SYNC and O_DSYNC of the handle make it durable too.
-  virtual kj::Promise<Errno> fsync(InodeId ino, bool dataOnly) = 0;
-  // Y4. Of a directory too; of root(): everything of this mount (Y5).
+  virtual kj::Promise<Errno> fsync(InodeId ino, bool dataOnly, FileHandle handle = 0) = 0;
+  // Y4. Of a directory too; of root(): everything of this mount (Y5). handle: of the descriptor, if
+  // it is one of a file.
+
+  // --- locks. A handle through which locks were taken that went with a session gets IO from read,
+  // write, flush and fsync until they are taken anew or given up, or it is closed (S3).
+  virtual kj::Promise<Errno> lock(FileHandle handle, FileLock lock, bool wait,
+                                  kj::Promise<void> interrupted) = 0;
+  // fcntl(2) and flock(2); `lock.ino` is the handle's. AGAIN, DEAD_LOCK; NO_SPACE: too many of them.
+  // With `wait`, INTR soon after `interrupted`, unless the lock has been given by then. Dropping the
+  // promise gives the lock up, if it was not there before.
+  virtual kj::Promise<Outcome<FileLock>> testLock(FileHandle handle, FileLock lock) = 0;
+  // F_GETLK: what is in the way, or a lock of kind NONE.
+  virtual kj::Promise<void> closeLocks(FileHandle handle, uint64_t owner) = 0;
+  // After the flush of each close(2): POSIX locks of that owner on the file go. The last close of an
+  // open file, release(), takes the others.
 
   // --- space and ranges of files
   virtual kj::Promise<Errno> fallocate(FileHandle handle, SpaceChange change, uint64_t offset,

@@ -8,6 +8,8 @@ namespace dfs {
 namespace {
 
 constexpr uint32_t kPathsMax = 4096;
+constexpr uint32_t kLocksAskedMax = 512;  // of several inodes
+constexpr uint32_t kLocksOfOneMax = 2048;
 
 Bytes bytesOf(const std::string& text) {
   return Bytes(reinterpret_cast<const kj::byte*>(text.data()), text.size());
@@ -51,6 +53,7 @@ class Admin::Server final : public schema::Admin::Server {
   DFS_FORWARD(namedBlocks, NamedBlocks)
   DFS_FORWARD(paths, Paths)
   DFS_FORWARD(settle, Settle)
+  DFS_FORWARD(locks, Locks)
 #undef DFS_FORWARD
 
  private:
@@ -179,6 +182,38 @@ Task<void> Admin::settle(Ctx<schema::Admin::SettleParams, schema::Admin::SettleR
   co_await replicator_.confirm();
   co_await sessions_.settleAll();
   context.getResults().setErr(Errno::OK);
+}
+
+Task<void> Admin::locks(Ctx<schema::Admin::LocksParams, schema::Admin::LocksResults> context) {
+  auto params = context.getParams();
+  co_await sessions_.whenServing();
+  co_await replicator_.confirm();
+  auto max = std::min(params.getLocksMax(), kLocksAskedMax);
+  if (max == 0) max = kLocksAskedMax;
+  auto locks = sessions_.locks(InodeId(params.getAbove()), max);
+  auto results = context.getResults();
+  results.setAtEnd(locks.empty());
+  if (locks.size() > kLocksOfOneMax) locks.resize(kLocksOfOneMax);
+  auto list = results.initLocks(static_cast<unsigned>(locks.size()));
+  auto wall = env_.clock.wallTime();
+  uint64_t wallMs = static_cast<uint64_t>(wall.sec) * 1000 + wall.nsec / 1'000'000;
+  InodeId last;
+  for (unsigned i = 0; i < list.size(); ++i) {
+    auto& [report, path, host, mount] = locks[i];
+    auto& lock = report.lock;
+    list[i].setIno(lock.ino.value);
+    if (lock.ino != last) list[i].setPath(path.c_str());
+    last = lock.ino;
+    list[i].setHost(host.c_str());
+    list[i].setMount(mount.c_str());
+    list[i].setPid(lock.pid);
+    list[i].setFlock(lock.space == schema::FileLock::Space::FLOCK);
+    list[i].setWrite(lock.kind == schema::FileLock::Kind::WRITE);
+    list[i].setStart(lock.span.start);
+    list[i].setEnd(lock.span.end);
+    list[i].setWaiting(report.waiting);
+    list[i].setSinceMs(wallMs - std::min(wallMs, env_.clock.bootMs() - report.sinceMs));
+  }
 }
 
 }  // namespace dfs

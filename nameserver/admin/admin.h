@@ -51,6 +51,7 @@ class Admin {
       Ctx<schema::Admin::NamedBlocksParams, schema::Admin::NamedBlocksResults> context);
   Task<void> paths(Ctx<schema::Admin::PathsParams, schema::Admin::PathsResults> context);
   Task<void> settle(Ctx<schema::Admin::SettleParams, schema::Admin::SettleResults> context);
+  Task<void> locks(Ctx<schema::Admin::LocksParams, schema::Admin::LocksResults> context);
 
   Env& env_;
   Kv& kv_;

@@ -119,7 +119,8 @@ Json sessionsJson(Sessions& sessions) {
                              : s.claimed ? "live"
                                          : "claiming"},
                    {"leases", s.leases},
-                   {"pins", s.pins}});
+                   {"pins", s.pins},
+                   {"locks", s.locks}});
   }
   return all;
 }

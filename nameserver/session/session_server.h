@@ -9,25 +9,27 @@ namespace dfs {
 
 class Sessions::CallCount {
  public:
-  CallCount(Sessions& sessions, SessionId id) : sessions_(sessions), id_(id) {
-    sessions_.find(id_)->calls += 1;
+  CallCount(Sessions& sessions, SessionId id, uint32_t Live::*count)
+      : sessions_(sessions), id_(id), count_(count) {
+    sessions_.find(id_)->*count_ += 1;
   }
   ~CallCount() {
     auto live = sessions_.find(id_);
-    if (live != nullptr) live->calls -= 1;
+    if (live != nullptr) live->*count_ -= 1;
   }
   KJ_DISALLOW_COPY(CallCount);
 
  private:
   Sessions& sessions_;
   const SessionId id_;
+  uint32_t Live::*const count_;
 };
 
 template <typename Params, typename Results>
 kj::Promise<void> Sessions::call(
     CallOrigin caller,
     Task<void> (Sessions::*method)(CallOrigin, capnp::CallContext<Params, Results>),
-    capnp::CallContext<Params, Results> context) {
+    capnp::CallContext<Params, Results> context, uint32_t Live::*count, uint32_t callsMax) {
   auto live = find(caller.session);
   if (live == nullptr) {
     context.getResults().setErr(Errno::STALE);
@@ -35,12 +37,12 @@ kj::Promise<void> Sessions::call(
   }
   current(caller).heardMs = now();
   counters_.calls += 1;
-  if (live->calls >= kCallsPerSessionMax) {
+  if (live->*count >= callsMax) {
     context.getResults().setErr(Errno::OVERLOADED);
     return kj::READY_NOW;
   }
   kj::Promise<void> work = (this->*method)(caller, context);
-  return live->canceler->wrap<void>(work.attach(kj::heap<CallCount>(*this, caller.session)));
+  return live->canceler->wrap<void>(work.attach(kj::heap<CallCount>(*this, caller.session, count)));
 }
 
 class Sessions::SessionServer final : public schema::Session::Server {
@@ -68,7 +70,13 @@ class Sessions::SessionServer final : public schema::Session::Server {
   DFS_FORWARD(allot, Allot, allot)
   DFS_FORWARD(statfs, Statfs, statfs)
   DFS_FORWARD(view, View, viewCall)
+  DFS_FORWARD(testLock, TestLock, testLock)
+  DFS_FORWARD(cancelLock, CancelLock, cancelLock)
 #undef DFS_FORWARD
+  kj::Promise<void> lock(LockContext context) override {
+    return sessions().call(caller_, &Sessions::lock, context, &Live::lockCalls,
+                           kLockCallsPerSessionMax);
+  }
   kj::Promise<void> end(EndContext context) override {
     return sessions().calls_.wrap<void>(sessions().end(caller_, context));
   }

@@ -153,6 +153,7 @@ Task<void> Sessions::attach(uint64_t connection, AttachContext context) {
   live->canceler = kj::heap<kj::Canceler>();
   live->claiming.clear();
   live->claimingPins.clear();
+  live->claimingLocks.clear();
   if (!born) live->claimed = kj::heap<Gate>();
   results.setErr(Errno::OK);
   results.setAttach(live->attach);
@@ -171,12 +172,17 @@ Task<void> Sessions::attach(uint64_t connection, AttachContext context) {
 Task<void> Sessions::claim(
     CallOrigin caller, Ctx<schema::Session::ClaimParams, schema::Session::ClaimResults> context) {
   auto claims = context.getParams().getLeases();
-  if (claims.size() > kClaimsPerCallMax) {
+  auto locks = context.getParams().getLocks();
+  if (claims.size() + locks.size() > kClaimsPerCallMax) {
     context.getResults().setErr(Errno::INVAL);
     co_return;
   }
   co_await replicator_.confirm();
   auto& live = current(caller);
+  if (!addClaims(live, locks)) {
+    context.getResults().setErr(Errno::INVAL);
+    co_return;
+  }
   for (auto claim : claims) {
     InodeId ino(claim.getIno());
     if (claim.getPinned() && queries_.isOrphan(ino)) live.claimingPins.insert(ino);
@@ -191,6 +197,11 @@ Task<void> Sessions::claim(
     }
   }
   if (context.getParams().getLast() && !live.claimed->isOpen()) {
+    if (!takeClaims(live)) {
+      context.getResults().setErr(Errno::STALE);
+      beginEnd(live.id, false, "it claims a lock that is another's");
+      co_return;
+    }
     for (auto ino : leases_.heldBy(live.id)) {
       if (live.claiming.count(ino) == 0) leases_.released(ino, live.id, leases_.sequence(ino));
     }
@@ -272,6 +283,8 @@ Task<void> Sessions::endOne(SessionId id, bool clean) {
   live.ended->open();
   co_await cluster_.settled(live.endedVersion);
   leases_.endSession(id);
+  locks_.endSession(id);
+  tellLocks();
   silentCallbacks_.erase(id);
   live_.erase(id);
   claimedOrEnded(id);
@@ -306,6 +319,9 @@ void Sessions::tick() {
   } else {
     leases_.tick();
     endSilentHolders();
+    locks_.tick(now());
+    tellLocks();
+    endSilentLockers();
   }
   for (auto& [id, live] : live_) {
     if (now() - live->heardMs > kSessionIdleEndMs) beginEnd(id, false, "silent for an hour");
@@ -382,8 +398,8 @@ std::vector<SessionStatus> Sessions::status() {
   std::vector<SessionStatus> all;
   for (auto& [id, live] : live_) {
     all.push_back({id, live->host, live->what, now() - live->heardMs, live->callback != nullptr,
-                   live->claimed->isOpen(), live->ending, leases_.heldCount(id),
-                   live->pins.size()});
+                   live->claimed->isOpen(), live->ending, leases_.heldCount(id), live->pins.size(),
+                   locks_.locksOf(id)});
   }
   return all;
 }

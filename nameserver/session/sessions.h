@@ -21,6 +21,7 @@
 #include "nameserver/session/data_versions.h"
 #include "nameserver/session/gate.h"
 #include "nameserver/session/lease_table.h"
+#include "nameserver/session/lock_table.h"
 #include "nameserver/session/needs.h"
 #include "nameserver/session/stamper.h"
 
@@ -54,6 +55,14 @@ struct SessionStatus {
   bool ending;
   size_t leases;
   size_t pins;
+  size_t locks;
+};
+
+struct LockReport {
+  LockTable::Report lock;
+  std::string path;  // empty: it has no name any more
+  std::string host;
+  std::string mount;
 };
 
 struct RecallReport {
@@ -83,6 +92,8 @@ class Sessions final : private RecallSender, private kj::TaskSet::ErrorHandler {
   // Every exclusive lease has been recalled once.
   std::vector<SessionStatus> status();
   std::vector<RecallReport> recalls();
+  std::vector<LockReport> locks(InodeId above, size_t locksMax);
+  // In order of inode, those of one all together; at least those of the first above.
   std::vector<HealthSentence> health();
   struct Counters {
     uint64_t calls = 0, commands = 0, grants = 0, recallsSent = 0, ended = 0, reaped = 0;
@@ -106,12 +117,14 @@ class Sessions final : private RecallSender, private kj::TaskSet::ErrorHandler {
     kj::Own<Gate> claimed = kj::heap<Gate>();
     std::map<InodeId, uint64_t> claiming;  // what the pieces so far held
     std::set<InodeId> claimingPins;
+    std::vector<FileLock> claimingLocks;
     bool ending = false;
     uint64_t endedVersion = 0;  // of the view; 0: not committed yet
     kj::Own<Gate> ended = kj::heap<Gate>();
     std::set<InodeId> pins;
     std::set<InodeId> denied;  // removed inodes that it said it does not use (G4)
     uint32_t calls = 0;
+    uint32_t lockCalls = 0;  // of lock(): they may wait for long, and in great numbers
     kj::Own<kj::Canceler> canceler = kj::heap<kj::Canceler>();
   };
   struct Link final : public kj::Refcounted {
@@ -122,6 +135,7 @@ class Sessions final : private RecallSender, private kj::TaskSet::ErrorHandler {
   class NameServerServer;
   class SessionServer;
   class CallCount;
+  class LockWait;
   struct Applied;
   using Holds = std::map<InodeId, kj::Own<LeaseTable::Hold>>;
 
@@ -130,7 +144,9 @@ class Sessions final : private RecallSender, private kj::TaskSet::ErrorHandler {
   kj::Promise<void> call(CallOrigin caller,
                          Task<void> (Sessions::*method)(CallOrigin,
                                                         capnp::CallContext<Params, Results>),
-                         capnp::CallContext<Params, Results> context);
+                         capnp::CallContext<Params, Results> context,
+                         uint32_t Live::*count = &Live::calls,
+                         uint32_t callsMax = kCallsPerSessionMax);
   Live* find(SessionId id);
   Live& current(CallOrigin caller);  // throws DISCONNECTED if it is not
   bool silent(const Live& live);
@@ -152,7 +168,7 @@ class Sessions final : private RecallSender, private kj::TaskSet::ErrorHandler {
   Task<void> attach(uint64_t connection, AttachContext context);
   Task<Errno> startSession(SessionId id, std::string host, std::string what);
 
-  // session_calls.cc, apply_call.cc: the methods of a session
+  // session_calls.cc, apply_call.cc, lock_calls.cc: the methods of a session
   template <typename P, typename R> using Ctx = capnp::CallContext<P, R>;
 #define DFS_SESSION_CALL(method, Name) \
   Task<void> method(CallOrigin caller, \
@@ -174,6 +190,9 @@ class Sessions final : private RecallSender, private kj::TaskSet::ErrorHandler {
   DFS_SESSION_CALL(statfs, Statfs);
   DFS_SESSION_CALL(viewCall, View);
   DFS_SESSION_CALL(end, End);
+  DFS_SESSION_CALL(lock, Lock);
+  DFS_SESSION_CALL(testLock, TestLock);
+  DFS_SESSION_CALL(cancelLock, CancelLock);
 #undef DFS_SESSION_CALL
   kj::Promise<void> admitted(CallOrigin caller);
   // Past the first phase, and past the session's own claims.
@@ -188,6 +207,15 @@ class Sessions final : private RecallSender, private kj::TaskSet::ErrorHandler {
   void answerApply(CallOrigin caller, schema::Command::Reader command, Applied& applied,
                    Results results);
   Task<void> settleOne(InodeId ino);
+
+  // lock_calls.cc: file locks
+  bool addClaims(Live& live, capnp::List<schema::FileLock>::Reader claims);
+  // False: more than there can be, or none that could be.
+  bool takeClaims(Live& live);
+  void tellLocks();
+  // Who waits hears what the table has decided.
+  void endSilentLockers();
+  void endIfSilent(SessionId id);
 
   // reaper.cc: removed inodes
   Task<void> reapForever();
@@ -210,6 +238,9 @@ class Sessions final : private RecallSender, private kj::TaskSet::ErrorHandler {
   kj::Own<Link> link_;
   Stamper stamper_;
   LeaseTable leases_;
+  LockTable locks_;
+  std::map<uint64_t, LockWait*> lockWaits_;                          // by number in the table
+  std::map<std::pair<SessionId, uint64_t>, LockWait*> lockTickets_;  // by the client's
   DataVersions versions_;
   Gate serving_;
   Counters counters_;

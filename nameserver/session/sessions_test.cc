@@ -30,7 +30,9 @@ class FakeReplicator final : public Replicator {
       waiting_.pop_front();
     }
   }
-  kj::Promise<void> confirm() override { return kj::evalLater([]() {}); }
+  kj::Promise<void> confirm() override {
+    return kj::evalLater([]() {});
+  }
   bool leading() override { return true; }
   uint64_t term() override { return termNumber; }
   kj::Promise<void> nextTerm() override { return kj::NEVER_DONE; }
@@ -227,6 +229,33 @@ struct World {
     list[0].setSequence(sequence);
     request.send().wait(world.scope);
   }
+  auto lock(Client& c, uint64_t ino, schema::FileLock::Kind kind, bool wait = false,
+            uint64_t ticket = 0) {
+    auto request = c.s().lockRequest();
+    fillLock(request.initLock(), ino, kind);
+    request.setWait(wait);
+    request.setTicket(ticket);
+    return request.send();
+  }
+  Errno locked(Client& c, uint64_t ino, schema::FileLock::Kind kind) {
+    return lock(c, ino, kind).wait(world.scope).getErr();
+  }
+  static void fillLock(schema::FileLock::Builder to, uint64_t ino, schema::FileLock::Kind kind) {
+    to.setIno(ino);
+    to.setOwner(7);
+    to.setKind(kind);
+    to.setEnd(99);
+    to.setPid(1234);
+  }
+  auto claimLocks(Client& c, std::vector<uint64_t> written) {
+    auto request = c.s().claimRequest();
+    auto list = request.initLocks(static_cast<unsigned>(written.size()));
+    for (unsigned i = 0; i < list.size(); ++i) {
+      fillLock(list[i], written[i], schema::FileLock::Kind::WRITE);
+    }
+    request.setLast(true);
+    return request.send().wait(world.scope).getErr();
+  }
   void renew(Client& c) { c.s().renewRequest().send().wait(world.scope); }
   template <typename P> bool done(P& promise) { return promise.poll(world.scope); }
 };
@@ -362,6 +391,127 @@ TEST(Sessions, AnUnlinkWaitsForItsVictimAndAnOrphanLivesAsLongAsItIsUsed) {
   request.send().wait(w.world.scope);
   w.world.pass(1500);
   EXPECT_FALSE(w.queries.getattr(InodeId(ino)).ok());
+}
+
+constexpr auto kRead = schema::FileLock::Kind::READ;
+constexpr auto kWrite = schema::FileLock::Kind::WRITE;
+constexpr auto kNone = schema::FileLock::Kind::NONE;
+
+TEST(SessionLocks, AreHeldWaitedForCancelledAndShown) {
+  World w;
+  w.attach(w.a);
+  w.attach(w.b);
+  uint64_t ino = w.create(w.a, "f").wait(w.world.scope).getOutcome().getIno();
+  EXPECT_EQ(w.locked(w.a, ino, kWrite), Errno::OK);
+  EXPECT_EQ(w.locked(w.b, ino, kRead), Errno::AGAIN);
+  EXPECT_EQ(w.locked(w.b, 12345, kRead), Errno::STALE);
+  auto waiting = w.lock(w.b, ino, kRead, true, 5);
+  EXPECT_FALSE(w.done(waiting));
+  auto shown = w.sessions->locks(InodeId(), 10);
+  ASSERT_EQ(shown.size(), 2u);
+  EXPECT_EQ(shown[0].path, "/f");
+  EXPECT_EQ(shown[0].host, "hosta");
+  EXPECT_EQ(shown[0].lock.lock.pid, 1234u);
+  EXPECT_TRUE(shown[1].lock.waiting);
+  EXPECT_EQ(shown[1].host, "hostb");
+
+  auto test = w.b.s().testLockRequest();
+  World::fillLock(test.initLock(), ino, kRead);
+  auto blocker = test.send().wait(w.world.scope);
+  EXPECT_EQ(blocker.getBlocker().getKind(), kWrite);
+  EXPECT_EQ(blocker.getBlocker().getPid(), 0u);  // of another host
+
+  auto cancel = w.b.s().cancelLockRequest();
+  cancel.setTicket(5);
+  cancel.send().wait(w.world.scope);
+  EXPECT_EQ(waiting.wait(w.world.scope).getErr(), Errno::INTR);
+  auto again = w.lock(w.b, ino, kRead, true, 6);
+  EXPECT_EQ(w.locked(w.a, ino, kNone), Errno::OK);
+  EXPECT_EQ(again.wait(w.world.scope).getErr(), Errno::OK);
+  auto bad = w.a.s().lockRequest();
+  World::fillLock(bad.initLock(), ino, kRead);
+  bad.getLock().setStart(100);
+  EXPECT_EQ(bad.send().wait(w.world.scope).getErr(), Errno::INVAL);
+  // A cancel that comes together with what it cancels is not too early.
+  EXPECT_EQ(w.locked(w.a, ino, kRead), Errno::OK);
+  auto both = w.lock(w.b, ino, kWrite, true, 7);
+  auto early = w.b.s().cancelLockRequest();
+  early.setTicket(7);
+  auto sent = early.send();
+  EXPECT_EQ(both.wait(w.world.scope).getErr(), Errno::INTR);
+}
+
+TEST(SessionLocks, PassOnOnlyAtTheFencedEndOfASilentHolder) {
+  World w;
+  w.attach(w.a);
+  w.attach(w.b);
+  uint64_t ino = w.create(w.b, "f").wait(w.world.scope).getOutcome().getIno();
+  EXPECT_EQ(w.locked(w.a, ino, kWrite), Errno::OK);
+  for (int i = 0; i < 10; ++i) {
+    w.world.pass(3000);
+    w.renew(w.b);
+  }
+  EXPECT_TRUE(w.queries.session(SessionId(101)) != nullptr);  // S2: nobody needs it
+  auto wanted = w.lock(w.b, ino, kRead, true, 1);
+  w.world.pass(2000);
+  EXPECT_TRUE(w.queries.session(SessionId(101)) == nullptr);
+  EXPECT_FALSE(w.done(wanted));  // C3: not settled
+  w.cluster.fence->open();
+  EXPECT_EQ(wanted.wait(w.world.scope).getErr(), Errno::OK);
+}
+
+TEST(SessionLocks, WhoOnlyTriesEndsASilentHolderToo) {
+  World w;
+  w.attach(w.a);
+  w.attach(w.b);
+  w.cluster.fence->open();
+  uint64_t ino = w.create(w.b, "f").wait(w.world.scope).getOutcome().getIno();
+  EXPECT_EQ(w.locked(w.a, ino, kWrite), Errno::OK);
+  w.world.pass(8000);
+  w.renew(w.b);
+  EXPECT_EQ(w.locked(w.b, ino, kWrite), Errno::AGAIN);
+  w.world.pass(1000);
+  EXPECT_EQ(w.locked(w.b, ino, kWrite), Errno::AGAIN);
+  w.world.pass(3000);
+  EXPECT_EQ(w.locked(w.b, ino, kWrite), Errno::AGAIN);
+  w.world.pass(100);
+  EXPECT_EQ(w.locked(w.b, ino, kWrite), Errno::OK);
+}
+
+TEST(SessionLocks, S5AreClaimedInTheFirstPhaseAndGivenToNobodyBefore) {
+  World w;
+  w.attach(w.a);
+  w.attach(w.b);
+  uint64_t ino = w.create(w.a, "f").wait(w.world.scope).getOutcome().getIno();
+  EXPECT_EQ(w.locked(w.a, ino, kWrite), Errno::OK);
+  w.restart();
+  EXPECT_EQ(w.attach(w.b, false), Errno::OK);
+  EXPECT_EQ(w.claimLocks(w.b, {}), Errno::OK);
+  auto wanted = w.lock(w.b, ino, kRead, true, 1);
+  EXPECT_FALSE(w.done(wanted));
+  EXPECT_EQ(w.attach(w.a, false), Errno::OK);
+  EXPECT_EQ(w.claimLocks(w.a, {ino}), Errno::OK);
+  EXPECT_TRUE(w.sessions->serving());
+  EXPECT_FALSE(w.done(wanted));
+  EXPECT_EQ(w.locked(w.a, ino, kNone), Errno::OK);
+  EXPECT_EQ(wanted.wait(w.world.scope).getErr(), Errno::OK);
+}
+
+TEST(SessionLocks, AClaimOfWhatIsAnothersEndsTheSessionAndWhatIsNotClaimedIsFree) {
+  World w;
+  w.attach(w.a);
+  w.attach(w.b);
+  w.cluster.fence->open();
+  uint64_t ino = w.create(w.a, "f").wait(w.world.scope).getOutcome().getIno();
+  EXPECT_EQ(w.locked(w.a, ino, kWrite), Errno::OK);
+  EXPECT_EQ(w.attach(w.a, false), Errno::OK);
+  EXPECT_EQ(w.claimLocks(w.a, {}), Errno::OK);
+  EXPECT_EQ(w.locked(w.b, ino, kWrite), Errno::OK);
+  EXPECT_EQ(w.attach(w.a, false), Errno::OK);
+  EXPECT_EQ(w.claimLocks(w.a, {ino}), Errno::STALE);
+  w.world.pass(500);
+  EXPECT_TRUE(w.queries.session(SessionId(101)) == nullptr);
+  EXPECT_EQ(w.locked(w.b, ino, kRead), Errno::OK);
 }
 
 TEST(Sessions, ACommandKeepsItsPlaceWhenItsCallerHasGone) {

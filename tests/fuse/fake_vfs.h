@@ -60,9 +60,11 @@ class FakeVfs final : public Vfs {
   std::string written;
   bool durable = false;            // of the last write
   kj::Maybe<uint64_t> found = 77;  // by seek
+  FileLock lastLock;
   std::map<uint64_t, uint64_t> forgotten;
   bool throwAtOnce = false;
   InodeId rootInode = kRootInode;
+  bool deafToSignals = false;  // a lock's wait is not ended by them
 
   Line<Outcome<Attr>> attrs;
   Line<Errno> errnos;
@@ -72,6 +74,7 @@ class FakeVfs final : public Vfs {
   Line<Outcome<kj::Array<kj::byte>>> datas;
   Line<Outcome<uint32_t>> counts;
   Line<Outcome<DirHandle>> dirs;
+  Line<Outcome<FileLock>> locks;
   Line<Outcome<std::vector<Listing>>> listings;
 
   std::string last() const { return calls.empty() ? "" : calls.back(); }
@@ -161,8 +164,24 @@ class FakeVfs final : public Vfs {
     auto n = static_cast<uint32_t>(data.size());
     return counts.take([n]() { return Outcome<uint32_t>(n); });
   }
-  kj::Promise<Errno> fsync(InodeId ino, bool dataOnly) override {
-    return err("fsync", ino, dataOnly);
+  kj::Promise<Errno> fsync(InodeId ino, bool dataOnly, FileHandle handle) override {
+    return err("fsync", ino, dataOnly, handle);
+  }
+  kj::Promise<Errno> lock(FileHandle handle, FileLock lock, bool wait,
+                          kj::Promise<void> interrupted) override {
+    lastLock = lock;
+    auto answer = err("lock", handle, wait);
+    if (deafToSignals) return answer;
+    return answer.exclusiveJoin(interrupted.then([]() { return Errno::INTR; }));
+  }
+  kj::Promise<Outcome<FileLock>> testLock(FileHandle handle, FileLock lock) override {
+    lastLock = lock;
+    note("testLock", handle);
+    return locks.take([]() { return Outcome<FileLock>(FileLock()); });
+  }
+  kj::Promise<void> closeLocks(FileHandle handle, uint64_t owner) override {
+    note("closeLocks", handle, owner);
+    return kj::READY_NOW;
   }
   kj::Promise<Errno> fallocate(FileHandle handle, SpaceChange change, uint64_t offset,
                                uint64_t bytes, bool keepSize,

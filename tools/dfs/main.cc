@@ -84,6 +84,7 @@ int run(int argc, char** argv) {
   addFsck(tool);
   addTransfer(tool);
   addSync(tool);
+  addLocks(tool);
   addUmount(tool);
   addDev(tool);
   addVersion(tool);

@@ -41,6 +41,7 @@ void addWhere(Tool& tool);
 void addFsck(Tool& tool);
 void addTransfer(Tool& tool);
 void addSync(Tool& tool);
+void addLocks(Tool& tool);
 void addUmount(Tool& tool);
 void addDev(Tool& tool);
 
