@@ -380,6 +380,11 @@ kj::Promise<kj::Maybe<Errno>> NameClient::lock(FileLock lock, bool wait, uint64_
   return lockOnce(lock, wait, ticket);
 }
 
+kj::Promise<void> NameClient::leaves(uint64_t number) {
+  if (!attached() || number != attachCount_) return kj::READY_NOW;
+  return changed_.next().then([this, number]() { return leaves(number); });
+}
+
 Task<kj::Maybe<Errno>> NameClient::lockOnce(FileLock lock, bool wait, uint64_t ticket) {
   auto number = attachCount_;
   auto era = era_;
@@ -387,8 +392,13 @@ Task<kj::Maybe<Errno>> NameClient::lockOnce(FileLock lock, bool wait, uint64_t t
   toWire(lock, request.initLock());
   request.setWait(wait);
   request.setTicket(ticket);
-  kj::Promise<capnp::Response<schema::Session::LockResults>> sent = request.send();
-  auto tried = co_await attempt(kj::mv(sent));
+  // It may wait for long, and is not to wait for an answer to a session or a connection that is over.
+  using Response = capnp::Response<schema::Session::LockResults>;
+  auto over = leaves(number).then([]() -> kj::Promise<Response> {
+    return KJ_EXCEPTION(DISCONNECTED, "the connection or the session has gone");
+  });
+  kj::Promise<Response> sent = request.send();
+  auto tried = co_await attempt(sent.exclusiveJoin(kj::mv(over)));
   KJ_IF_MAYBE(failure, tried.failure) {
     if (!mayRetry(*failure)) {
       KJ_LOG(ERROR, "the name server cannot answer about a lock", *failure);

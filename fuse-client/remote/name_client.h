@@ -155,6 +155,8 @@ class NameClient final : private kj::TaskSet::ErrorHandler {
   Task<bool> claimAll(schema::Session::Client client);
   Task<void> renewFor(uint64_t number, schema::Session::Client client);
   Task<void> followView(uint64_t number, schema::Session::Client client);
+  kj::Promise<void> leaves(uint64_t number);
+  // Resolves when that attach is not the one that counts any more.
   Task<kj::Maybe<Errno>> lockOnce(FileLock lock, bool wait, uint64_t ticket);
   Task<void> mutate(kj::Function<void(schema::Command::Builder)> fill, kj::Maybe<uint64_t> onlyEra,
                     kj::Own<kj::PromiseFulfiller<Applied>> fulfiller);

@@ -562,6 +562,7 @@ inline void Cluster::serve() {
 
 inline void Cluster::endSession(uint64_t id) {
   sessions.erase(id);
+  locks.ended.insert(id);
   locks.drop(id);
   view.sessions.erase(SessionId(id));
   ++view.version;

@@ -17,6 +17,8 @@ class FileLocks {
   using Owner = std::pair<uint64_t, uint64_t>;  // session, number
   std::map<std::pair<InodeId, LockSpace>, std::map<Owner, LockRanges>> held;
   Signal changed;
+  std::set<uint64_t> unclaimed;  // sessions of a first phase: nobody is given anything (S5)
+  std::set<uint64_t> ended;      // sessions
   uint64_t waiting = 0;
   bool refuseClaims = false;
   uint64_t loseAnswers = 0;  // of so many calls: they are done, and then the connection goes
@@ -35,6 +37,10 @@ class FileLocks {
     return nullptr;
   }
   kj::Promise<Errno> ask(uint64_t session, FileLock lock, bool wait, uint64_t ticket) {
+    if (ended.count(session) != 0) return Errno::STALE;
+    if (!unclaimed.empty()) {
+      return changed.next().then([=, this]() { return ask(session, lock, wait, ticket); });
+    }
     if (lock.kind == LockKind::NONE || against(session, lock) == nullptr) {
       of(lock, session).set(lock.span, lock.kind, lock.pid);
       changed.wake();
@@ -54,6 +60,7 @@ class FileLocks {
   }
   void claim(uint64_t session, capnp::List<schema::FileLock>::Reader list) {
     drop(session);
+    unclaimed.erase(session);
     for (auto one : list) {
       auto lock = fromWire(one);
       KJ_ASSERT(lock.ok() && against(session, *lock) == nullptr);
@@ -62,6 +69,7 @@ class FileLocks {
     changed.wake();
   }
   void drop(uint64_t session) {
+    unclaimed.erase(session);
     for (auto& [key, owners] : held) {
       std::erase_if(owners, [session](auto& one) { return one.first.first == session; });
     }

@@ -42,9 +42,13 @@ struct Locked : World {
   void restartNames() {
     cluster.stopNames();
     world.pass(50);
-    cluster.locks.held.clear();  // memory only
+    forgetLocks();
     cluster.serve();
     world.pass(3000);
+  }
+  void forgetLocks() {
+    cluster.locks.held.clear();  // memory only
+    for (auto& [id, session] : cluster.sessions) cluster.locks.unclaimed.insert(id);
   }
   void endSessions() {
     std::vector<uint64_t> ids;
@@ -159,7 +163,7 @@ TEST(Locks, UnlockingDoesNotWaitForANameServerThatIsAway) {
   w.cluster.stopNames();
   w.world.pass(8000);
   EXPECT_EQ(w.lock(w.a, w.h, posix(1, kNone, 0, 9)), Errno::OK);
-  w.cluster.locks.held.clear();
+  w.forgetLocks();
   w.cluster.serve();
   w.world.pass(3000);
   EXPECT_EQ(w.lock(w.b, w.theirs, posix(1, kWrite, 0, 9)), Errno::OK);

@@ -175,7 +175,7 @@ void LockTable::pump(const Key& key) {
     }
     auto mine = place.held.find(ownerOf(*at));
     again |= mine != place.held.end() && at->lock.kind == LockKind::READ &&
-                mine->second.against(at->lock.span, LockKind::READ) != nullptr;
+             mine->second.against(at->lock.span, LockKind::READ) != nullptr;
     put(key, place, ownerOf(*at), at->lock);
     granted.push_back(ownerOf(*at));
     decided_.push_back({at->number, Errno::OK});
