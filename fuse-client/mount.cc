@@ -34,6 +34,8 @@ MountFlags flagsOf(const MountOptions& options) {
   for (char c : options.source)
     name += c == ',' || c == '\\' ? std::string("\\") + c : std::string(1, c);
   flags.options = {"fsname=" + name, "subtype=dfs", "default_permissions"};
+  // As mount(8) does it for any file system: libfuse would take both away.
+  if (geteuid() == 0) flags.options.insert(flags.options.end(), {"suid", "dev"});
   if (options.allowOther) flags.options.push_back("allow_other");
   if (options.readOnly) flags.options.push_back("ro");
   if (options.accessTimes == AccessTimes::NEVER) flags.options.push_back("noatime");
@@ -44,8 +46,12 @@ MountFlags flagsOf(const MountOptions& options) {
 VfsOptions vfsOptionsOf(const MountOptions& options) {
   char host[256] = "?";
   gethostname(host, sizeof host - 1);
-  return {options.nameservers, host,           options.mountpoint, options.softTimeoutMs,
-          options.readOnly,    options.subdir, options.accessTimes};
+  VfsOptions vfs{options.nameservers, host,           options.mountpoint, options.softTimeoutMs,
+                 options.readOnly,    options.subdir, options.accessTimes};
+  for (auto& o : options.fuseOptions) {
+    if (o == "nodiratime" || o == "diratime") vfs.accessTimesOfDirectories = o == "diratime";
+  }
+  return vfs;
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ case $what in
     simulator debug "${SEEDS:-30}"
     ;;
   cluster)
-    check "build release" build release dfs-nameserver dfs-storaged dfs-mount dfs dfs_posix_tests
+    check "build release" build release dfs-nameserver dfs-storaged dfs-mount dfs dfs_posix_tests dfs_posix_differential
     cluster_tests
     ;;
   all)

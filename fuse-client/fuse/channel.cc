@@ -1,5 +1,7 @@
 #include "fuse-client/fuse/channel.h"
 
+#include "fuse-client/fuse/newer_requests.h"
+
 #define FUSE_USE_VERSION 314
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
@@ -114,6 +116,9 @@ bool FuseChannel::receive() {
     if (n != 0 && n != -ENODEV) KJ_LOG(ERROR, "the FUSE channel has failed", n);
     ended_ = true;
     return false;
+  }
+  if ((buf.flags & FUSE_BUF_IS_FD) == 0) {
+    translateNewer(kj::arrayPtr(static_cast<kj::byte*>(buf.mem), buf.size));
   }
   fuse_session_process_buf(session_, &buf);
   if (fuse_session_exited(session_)) ended_ = true;

@@ -1,10 +1,16 @@
 #include "fuse-client/fuse/ops.h"
 
+#include "fuse-client/fuse/newer_requests.h"
+
 #include <fcntl.h>
 #include <sys/file.h>
 
 namespace dfs {
 namespace {
+
+constexpr int kAttributes = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID |
+                            FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
+                            FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW;
 
 FuseOps& opsOf(fuse_req_t req) {
   return *static_cast<FuseOps*>(fuse_req_userdata(req));
@@ -44,11 +50,19 @@ void forgetMulti(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
   for (size_t i = 0; i < count; ++i) opsOf(req).forget(forgets[i].ino, forgets[i].nlookup);
   fuse_reply_none(req);
 }
-void getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
-  with(req, [&](FuseOps& o, Request& r) { return o.getattr(r, o.inode(ino)); });
+void getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
+  with(req, [&](FuseOps& o, Request& r) {
+    if (fi != nullptr && fi->fh == kStatxHandle) return o.statx(r, o.inode(ino));
+    // With a descriptor the kernel asks only before it reads, or seeks from the end.
+    kj::Maybe<FileHandle> toRead;
+    if (fi != nullptr) toRead = fi->fh;
+    return o.getattr(r, o.inode(ino), toRead);
+  });
 }
 void setattr(fuse_req_t req, fuse_ino_t ino, struct stat* st, int toSet, fuse_file_info* fi) {
   SetAttr set;
+  // Nothing at all: chown(-1, -1), or the kernel before a write, to have set-id bits taken away.
+  set.killSetId = (toSet & kAttributes) == 0;
   set.mode = toSet & FUSE_SET_ATTR_MODE;
   set.uid = toSet & FUSE_SET_ATTR_UID;
   set.gid = toSet & FUSE_SET_ATTR_GID;

@@ -32,7 +32,8 @@ class FuseOps {
                     uint32_t flags);
   Task<void> readlink(Request& r, InodeId ino);
 
-  Task<void> getattr(Request& r, InodeId ino);
+  Task<void> getattr(Request& r, InodeId ino, kj::Maybe<FileHandle> toRead);
+  Task<void> statx(Request& r, InodeId ino);
   Task<void> setattr(Request& r, InodeId ino, SetAttr set, kj::Maybe<FileHandle> handle);
   Task<void> statfs(Request& r);
 

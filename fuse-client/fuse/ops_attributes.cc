@@ -1,3 +1,4 @@
+#include "fuse-client/fuse/newer_requests.h"
 #include "fuse-client/fuse/ops.h"
 
 #include <sys/stat.h>
@@ -91,8 +92,13 @@ fuse_entry_param toEntry(const Attr& attr) {
   return e;
 }
 
-Task<void> FuseOps::getattr(Request& r, InodeId ino) {
-  auto attr = co_await vfs_.getattr(ino);
+Task<void> FuseOps::getattr(Request& r, InodeId ino, kj::Maybe<FileHandle> toRead) {
+  Outcome<Attr> attr = Errno::IO;
+  KJ_IF_MAYBE(handle, toRead) {
+    attr = co_await vfs_.getattrToRead(ino, *handle);
+  } else {
+    attr = co_await vfs_.getattr(ino);
+  }
   if (!attr.ok()) {
     r.error(attr.err());
     co_return;
@@ -100,9 +106,19 @@ Task<void> FuseOps::getattr(Request& r, InodeId ino) {
   r.attr(toStat(*attr));
 }
 
+Task<void> FuseOps::statx(Request& r, InodeId ino) {
+  auto attr = co_await vfs_.getattr(ino);
+  if (!attr.ok()) {
+    r.error(attr.err());
+    co_return;
+  }
+  auto answer = statxAnswer(toStat(*attr), toHost(attr->btime));
+  r.data(kj::arrayPtr(reinterpret_cast<const kj::byte*>(&answer), sizeof answer));
+}
+
 Task<void> FuseOps::setattr(Request& r, InodeId ino, SetAttr set, kj::Maybe<FileHandle> handle) {
   auto caller = callerOf(r);
-  set.killSetId = set.size && caller.uid != 0;
+  set.killSetId = set.killSetId || (set.size && caller.uid != 0);
   auto attr = co_await vfs_.setattr(ino, kj::mv(set), kj::mv(handle), kj::mv(caller));
   if (!attr.ok()) {
     r.error(attr.err());

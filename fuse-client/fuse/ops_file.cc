@@ -1,3 +1,4 @@
+#include "fuse-client/fuse/newer_requests.h"
 #include "fuse-client/fuse/ops.h"
 
 #include <fcntl.h>
@@ -17,6 +18,7 @@ void fill(fuse_file_info& fi, const Vfs::Opened& opened) {
 
 Task<void> FuseOps::create(Request& r, InodeId parent, std::string name, mode_t mode,
                            fuse_file_info fi) {
+  if (name == kUnnamed) name.clear();
   auto made = co_await vfs_.create(parent, kj::mv(name), mode & 07777, fi.flags, callerOf(r));
   if (!made.ok()) {
     r.error(made.err());

@@ -7,7 +7,39 @@
 namespace dfs {
 
 kj::Promise<Outcome<Attr>> Client::getattr(InodeId ino) {
-  return soft(kj::Promise<Outcome<Attr>>(getattrNow(ino)));
+  return soft(kj::Promise<Outcome<Attr>>(getattrKnown(ino)));
+}
+
+kj::Promise<Outcome<Attr>> Client::getattrToRead(InodeId ino, FileHandle handle) {
+  kj::Promise<Outcome<Attr>> asked = getattrNow(ino);
+  return soft(asked.then([this, ino, handle](Outcome<Attr>&& attr) {
+    if (attr.ok()) readThrough(ino, handle);
+    return kj::mv(attr);
+  }));
+}
+
+void Client::readThrough(InodeId ino, FileHandle handle) {
+  KJ_IF_MAYBE(h, findHandle(handle)) {
+    bool reads = (h->flags & O_ACCMODE) != O_WRONLY && (h->flags & O_NOATIME) == 0;
+    if (reads) accesses_.accessed(ino);
+  }
+}
+
+Task<Outcome<Attr>> Client::getattrKnown(InodeId ino) {
+  co_await accesses_.known(ino);
+  auto attr = co_await getattrNow(ino);
+  co_return kj::mv(attr);
+}
+
+Task<void> Client::tellAccess(InodeId ino) {
+  co_await names_.apply([ino](schema::Command::Builder command) {
+    command.initCredentials();
+    auto to = command.getDo().initSetattr();
+    to.setIno(ino.value);
+    to.initSet().setAtimeNow(true);
+    to.setAccess(true);
+  });
+  // Not told: the file is gone. Nobody has been promised a time of access.
 }
 
 Task<Outcome<Attr>> Client::getattrOnce(InodeId ino) {
@@ -39,6 +71,7 @@ Task<Outcome<Attr>> Client::getattrNow(InodeId ino) {
     auto attr = attrOf(answer.getAttr());
     auto version = fromWire(answer.getAttr().getDataVersion());
     auto told = co_await deliver(attr, version, asked);
+    if (told.ok()) accesses_.seen(*told);
     if (told.ok() || told.err() != Errno::STALE) co_return kj::mv(told);
   }
 }
@@ -111,6 +144,7 @@ kj::Promise<Outcome<Attr>> Client::setattr(InodeId ino, SetAttr set, kj::Maybe<F
 }
 
 Task<Outcome<Attr>> Client::setattrNow(InodeId ino, SetAttr set, bool openForWrite, Caller caller) {
+  co_await accesses_.known(ino);  // what was read before this has an earlier time
   auto found = files_.find(ino);
   bool held = found != files_.end() && found->second->held();
   if (set.size || (held && (set.mtime || set.mtimeNow))) {

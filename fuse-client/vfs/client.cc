@@ -32,6 +32,8 @@ Client::Client(Env& env, VfsOptions options)
       options_(kj::mv(options)),
       names_(env, {options_.nameservers, options_.host, options_.what}, *this),
       storage_(env, names_),
+      accesses_(env.clock, options_.readOnly ? AccessTimes::NEVER : options_.accessTimes,
+                options_.accessTimesOfDirectories, [this](InodeId ino) { return tellAccess(ino); }),
       ranges_(names_),
       locks_(env, names_, tasks_),
       tasks_(*this) {}
@@ -85,6 +87,7 @@ kj::Promise<void> Client::syncAll() {
 kj::Promise<void> Client::detach() {
   auto run = [](Client& self) -> Task<void> {
     self.detached_ = true;
+    co_await self.accesses_.allKnown();
     auto failure = co_await attempt(self.syncAll());
     co_await self.names_.end();
     KJ_IF_MAYBE(e, failure) kj::throwFatalException(kj::mv(*e));
@@ -136,7 +139,8 @@ Vfs::Opened Client::newHandle(kj::Own<File> file, int flags) {
 }
 
 kj::Promise<Outcome<Vfs::Opened>> Client::open(InodeId ino, int flags, Caller caller) {
-  bool truncates = (flags & O_TRUNC) != 0 && (flags & O_ACCMODE) != O_RDONLY;
+  bool truncates =
+      (flags & O_TRUNC) != 0;  // whatever it is open for: the kernel has seen the right
   if (options_.readOnly && ((flags & O_ACCMODE) != O_RDONLY || truncates)) {
     return Outcome<Opened>(Errno::RO_FS);
   }

@@ -12,6 +12,7 @@
 
 #include "fuse-client/remote/ranges.h"
 #include "fuse-client/remote/storage_client.h"
+#include "fuse-client/vfs/accesses.h"
 #include "fuse-client/vfs/file_state.h"
 #include "fuse-client/vfs/inode_map.h"
 #include "fuse-client/vfs/locks.h"
@@ -42,6 +43,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
                             std::string toName, uint32_t flags, Caller caller) override;
   kj::Promise<Outcome<std::string>> readlink(InodeId ino) override;
   kj::Promise<Outcome<Attr>> getattr(InodeId ino) override;
+  kj::Promise<Outcome<Attr>> getattrToRead(InodeId ino, FileHandle handle) override;
   kj::Promise<Outcome<Attr>> setattr(InodeId ino, SetAttr set, kj::Maybe<FileHandle> handle,
                                      Caller caller) override;
   kj::Promise<Outcome<FsStat>> statfs() override;
@@ -149,6 +151,11 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
 
   // --- attributes.cc
   Task<Outcome<Attr>> getattrNow(InodeId ino);
+  Task<Outcome<Attr>> getattrKnown(InodeId ino);
+  // After what was read here before is known as accesses.
+  Task<void> tellAccess(InodeId ino);
+  void readThrough(InodeId ino, FileHandle handle);
+  // That descriptor reads: an access, unless it was opened with O_NOATIME.
   Task<Outcome<Attr>> getattrOnce(InodeId ino);
   // As the name server says it.
   Task<Outcome<Attr>> setattrNow(InodeId ino, SetAttr set, bool openForWrite, Caller caller);
@@ -307,6 +314,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   NameClient names_;
   StorageClient storage_;
   WriteWindow window_;
+  Accesses accesses_;
   Ranges ranges_;
   Locks locks_;
   kj::TaskSet tasks_;  // goes first: it works with all of the above

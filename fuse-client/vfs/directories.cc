@@ -26,6 +26,7 @@ kj::Promise<Outcome<std::vector<Listing>>> Client::readdir(InodeId ino, DirHandl
   using Result = Outcome<std::vector<Listing>>;
   if (directories_.count(handle) == 0) return Result(Errno::INVAL);
   if (entriesMax == 0) return Result(Errno::INVAL);
+  if (cookie == 0) accesses_.accessed(ino);
   kj::Promise<Result> work = readdirNow(ino, cookie, entriesMax, attrs);
   return soft(kj::mv(work));
 }

@@ -21,6 +21,7 @@ kj::Promise<Outcome<kj::Array<kj::byte>>> Client::read(FileHandle handle, uint64
     if (locks_.lost(handle)) return Result(Errno::IO);
     auto lockEra = locks_.eraOf(handle);
     bool old = h->era != names_.era();
+    readThrough(h->file->ino, handle);
     bytes = kj::min(bytes, kReadBytesMax);
     if (offset >= kFileBytesMax || bytes == 0) return Result(kj::Array<kj::byte>());
     kj::Promise<Result> work = readNow(kj::addRef(*h->file), offset, bytes);

@@ -11,6 +11,7 @@ namespace {
 
 constexpr uint32_t kNoReplace = 1;
 constexpr uint32_t kExchange = 2;
+constexpr uint32_t kWhiteout = 4;
 constexpr size_t kLostCreatesMax = 1024;
 constexpr uint32_t kCreateTries = 10;
 
@@ -57,13 +58,17 @@ Task<Outcome<Attr>> Client::lookupNow(InodeId parent, std::string name) {
     Counted counted(*this, attr);
     auto told = co_await deliver(attr, fromWire(answer.getAttr().getDataVersion()), asked);
     if (!told.ok() && told.err() == Errno::STALE) continue;
-    if (told.ok()) counted.keep();
+    if (told.ok()) {
+      counted.keep();
+      accesses_.seen(*told);
+    }
     co_return kj::mv(told);
   }
 }
 
 void Client::forget(InodeId ino, uint64_t lookups) {
   if (!inodes_.forget(ino, lookups)) return;
+  accesses_.forget(ino);
   KJ_IF_MAYBE(file, findFile(ino)) {
     file->pagesPresent = false;  // they went with the inode
     file->pagesMixed = false;
@@ -176,12 +181,14 @@ Task<Outcome<Vfs::Created>> Client::createNow(InodeId parent, std::string name, 
           create.setName(bytesOf(name));
           create.setKind(schema::Kind::FILE);
           create.setMode(mode);
+          create.setUnnamed(name.empty());
         });
     if (applied.err == Errno::OK) {
       auto response = kj::mv(KJ_ASSERT_NONNULL(applied.response));
       auto attr = attrOf(response.getAttr());
       if (!attr.ino) co_return Errno::STALE;
       Counted counted(*this, attr);
+      if (name.empty()) inodes_.pin(attr.ino);  // as the name server does (G4)
       auto file = fileOf(attr.ino);
       auto grant = response.getGrant();
       bool ours = grant.getSequence() > file->answered && !file->held() &&
@@ -291,9 +298,8 @@ kj::Promise<Errno> Client::rename(InodeId fromParent, std::string fromName, Inod
                                   std::string toName, uint32_t flags, Caller caller) {
   if (options_.readOnly) return Errno::RO_FS;
   if (toName.size() > kNameBytesMax) return Errno::NAME_TOO_LONG;
-  if ((flags & ~(kNoReplace | kExchange)) != 0 || flags == (kNoReplace | kExchange)) {
-    return Errno::INVAL;
-  }
+  bool known = (flags & ~(kNoReplace | kExchange | kWhiteout)) == 0;
+  if (!known || ((flags & kExchange) != 0 && flags != kExchange)) return Errno::INVAL;
   kj::Promise<Errno> work =
       renameNow(fromParent, kj::mv(fromName), toParent, kj::mv(toName), flags, kj::mv(caller));
   return soft(kj::mv(work));
@@ -337,11 +343,13 @@ Task<Errno> Client::renameNow(InodeId fromParent, std::string fromName, InodeId 
         rename.setToName(bytesOf(toName));
         rename.setNoReplace((flags & kNoReplace) != 0);
         rename.setExchange((flags & kExchange) != 0);
+        rename.setWhiteout((flags & kWhiteout) != 0);
       });
   co_return applied.err;
 }
 
 kj::Promise<Outcome<std::string>> Client::readlink(InodeId ino) {
+  accesses_.accessed(ino);
   return soft(kj::Promise<Outcome<std::string>>(readlinkNow(ino)));
 }
 

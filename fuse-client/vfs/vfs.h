@@ -104,6 +104,7 @@ struct VfsOptions {
   bool readOnly = false;
   std::string subdir;  // where the tree begins, from the cluster's root; empty: there
   AccessTimes accessTimes = AccessTimes::RELATIME;
+  bool accessTimesOfDirectories = true;
 };
 
 using FileHandle = uint64_t;  // an open file; never 0
@@ -129,13 +130,16 @@ class Vfs {
   virtual kj::Promise<Errno> rmdir(InodeId parent, std::string name, Caller caller) = 0;
   virtual kj::Promise<Errno> rename(InodeId fromParent, std::string fromName, InodeId toParent,
                                     std::string toName, uint32_t flags, Caller caller) = 0;
-  // flags: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2; others INVAL.
+  // flags: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2, RENAME_WHITEOUT 4; others INVAL.
   virtual kj::Promise<Outcome<std::string>> readlink(InodeId ino) = 0;
 
   // --- attributes
   virtual kj::Promise<Outcome<Attr>> getattr(InodeId ino) = 0;
   // Waits for this mount's unanswered writes to it (V1), and for pages of another data version to
   // be dropped (V7).
+  virtual kj::Promise<Outcome<Attr>> getattrToRead(InodeId ino, FileHandle handle) = 0;
+  // The same, before the kernel reads from pages that it has: which is an access, and does not wait
+  // until earlier ones are known.
   virtual kj::Promise<Outcome<Attr>> setattr(InodeId ino, SetAttr set, kj::Maybe<FileHandle> handle,
                                              Caller caller) = 0;
   virtual kj::Promise<Outcome<FsStat>> statfs() = 0;
@@ -151,6 +155,7 @@ class Vfs {
   };
   virtual kj::Promise<Outcome<Created>> create(InodeId parent, std::string name, uint32_t mode,
                                                int flags, Caller caller) = 0;
+  // An empty name: an unnamed file (O_TMPFILE), which link() may give one.
   // STALE if the name exists and O_EXCL is not set, EXIST if it is (G8; the second CREATE of the
   // same thread that loses again checks the mode and answers the inode or ACCESS).
   virtual kj::Promise<Outcome<Opened>> open(InodeId ino, int flags, Caller caller) = 0;

@@ -12,6 +12,7 @@ bool device(Kind kind) {
 
 Errno checkWhat(schema::Create::Reader r) {
   auto kind = r.getKind();
+  if (r.getUnnamed() && kind != Kind::FILE) return Errno::INVAL;
   if (kind < Kind::FILE || kind > Kind::BLOCK_DEVICE) return Errno::INVAL;
   if (kind != Kind::SYMLINK) return Errno::OK;
   auto target = r.getTarget();
@@ -43,7 +44,7 @@ Inode newInode(Context& c, schema::Create::Reader r, InodeId ino, const Inode& p
   inode.kind = r.getKind();
   inode.mode = inode.kind == Kind::SYMLINK ? 0777 : r.getMode() & kModeBits;
   inherit(c.caller, parent, inode);
-  inode.nlink = inode.directory() ? 2 : 1;
+  inode.nlink = inode.directory() ? 2 : r.getUnnamed() ? 0 : 1;
   inode.atime = inode.mtime = inode.ctime = inode.btime = c.now;
   if (inode.directory()) inode.parent = parent.ino;
   if (device(inode.kind)) inode.rdev = r.getRdev();
@@ -58,7 +59,28 @@ Inode newInode(Context& c, schema::Create::Reader r, InodeId ino, const Inode& p
   return inode;
 }
 
+Errno createUnnamed(Context& c, schema::Create::Reader r, const Inode& parent, Answer& out) {
+  if (!c.caller.may(parent, kMayWrite)) return Errno::ACCESS;
+  auto ino = checkInodeNumber(c, InodeId(r.getIno()));
+  if (!ino.ok()) return ino.err();
+  useInodeNumber(c.store, *ino);
+  c.store.addInode(newInode(c, r, *ino, parent));
+  c.store.addOrphan(*ino, true);
+  out.ino = *ino;
+  return Errno::OK;
+}
+
 }  // namespace
+
+Inode whiteoutIn(Context& c, InodeId ino, const Inode& parent) {
+  Inode inode;
+  inode.ino = ino;
+  inode.kind = Kind::CHAR_DEVICE;
+  inherit(c.caller, parent, inode);
+  inode.nlink = 1;
+  inode.atime = inode.mtime = inode.ctime = inode.btime = c.now;
+  return inode;
+}
 
 Errno applyCreateCluster(Context& c, schema::CreateCluster::Reader r) {
   if (c.store.cluster() != nullptr) return Errno::EXIST;
@@ -89,13 +111,16 @@ Errno applyCreate(Context& c, schema::Create::Reader r, Answer& out) {
   if (refusal != Errno::OK) return refusal;
   auto parent = searchDirectory(c, InodeId(r.getParent()));
   if (!parent.ok()) return parent.err();
+  if (r.getUnnamed()) return createUnnamed(c, r, *parent, out);
   Bytes name = r.getName();
   refusal = checkName(name);
   if (refusal != Errno::OK) return refusal;
   if (lastName(name) != LastName::NORMAL) return Errno::EXIST;
   if (c.store.findName(parent->ino, name) != nullptr) return Errno::EXIST;
   if (!c.caller.may(*parent, kMayWrite)) return Errno::ACCESS;
-  if (device(r.getKind()) && !c.caller.root()) return Errno::PERM;
+  // A whiteout gives access to no device.
+  bool whiteout = r.getKind() == Kind::CHAR_DEVICE && r.getRdev() == 0;
+  if (device(r.getKind()) && !whiteout && !c.caller.root()) return Errno::PERM;
   bool directory = r.getKind() == Kind::DIRECTORY;
   if (directory && parent->nlink >= kLinksMax) return Errno::MANY_LINKS;
   auto ino = checkInodeNumber(c, InodeId(r.getIno()));

@@ -16,11 +16,13 @@ Errno applyLink(Context& c, schema::Link::Reader r, Answer& out) {
     if (c.store.findName(parent->ino, name) != nullptr) return Errno::EXIST;
     if (!c.caller.may(*parent, kMayWrite)) return Errno::ACCESS;
     if (inode->directory()) return Errno::PERM;
-    if (inode->nlink == 0) return Errno::NO_ENT;
+    bool unnamed = inode->nlink == 0;
+    if (unnamed && !c.store.isUnnamed(inode->ino)) return Errno::NO_ENT;
     if (inode->nlink >= kLinksMax) return Errno::MANY_LINKS;
     auto cookie = c.store.freeCookie(parent->ino, name);
     if (!cookie.ok()) return cookie.err();
 
+    if (unnamed) c.store.eraseOrphan(inode->ino);
     inode->nlink += 1;
     stampChange(*inode, c.now);
     c.store.putInode(*inode);

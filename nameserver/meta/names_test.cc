@@ -286,6 +286,94 @@ TEST(Rename, RefusesAsLinuxDoes) {
   EXPECT_EQ(w.problems(), "");
 }
 
+TEST(Rename, LeavesAWhiteoutIfAsked) {
+  TestWorld w;
+  auto d = w.mkdir(1, "d").ino;
+  auto f = w.create(1, "f").ino;
+  auto whiteout = [&](const std::string& from, uint64_t to, const std::string& name,
+                      bool exchange) {
+    return w.run([&](auto c) {
+      auto r = c.initRename();
+      r.setFromParent(1);
+      r.setFromName(bytesOf(from));
+      r.setToParent(to);
+      r.setToName(bytesOf(name));
+      r.setWhiteout(true);
+      r.setExchange(exchange);
+    });
+  };
+  EXPECT_EQ(whiteout("f", 1, "d", true).err, Errno::INVAL);
+  EXPECT_EQ(whiteout("f", d, "g", false).err, Errno::OK);
+  EXPECT_EQ(w.at(d, "g"), f);
+  auto left = w.attr(w.at(1, "f"));
+  EXPECT_EQ(left.kind, Kind::CHAR_DEVICE);
+  EXPECT_EQ(left.rdev, 0u);
+  EXPECT_EQ(left.mode, 0u);
+  EXPECT_EQ(whiteout("f", 1, "h", false).err, Errno::OK);  // of a whiteout, too
+  w.uid = 1000;
+  w.chmod(d, 0777);
+  EXPECT_EQ(w.create(d, "w", Kind::CHAR_DEVICE).err, Errno::ACCESS);
+  w.uid = 0;
+  w.chmod(d, 0777);
+  w.uid = 1000;
+  EXPECT_EQ(w.create(d, "w", Kind::CHAR_DEVICE).err, Errno::OK);  // it is 0:0
+  EXPECT_EQ(w.create(d, "v", Kind::BLOCK_DEVICE).err, Errno::PERM);
+  EXPECT_EQ(w.problems(), "");
+}
+
+TEST(Create, AnUnnamedFileIsAnOrphanUntilItIsLinked) {
+  TestWorld w;
+  auto d = w.mkdir(1, "d").ino;
+  auto before = w.attr(d);
+  auto unnamed = [&](Kind kind) {
+    return w.run([&](auto c) {
+      auto r = c.initCreate();
+      r.setParent(d);
+      r.setKind(kind);
+      r.setMode(0600);
+      r.setUnnamed(true);
+    });
+  };
+  EXPECT_EQ(unnamed(Kind::DIRECTORY).err, Errno::INVAL);
+  auto f = unnamed(Kind::FILE).ino, g = unnamed(Kind::FILE).ino;
+  EXPECT_EQ(w.attr(f).nlink, 0u);
+  EXPECT_EQ(w.attr(d).mtime, before.mtime);
+  EXPECT_EQ(w.q.counts().orphans, 2u);
+  EXPECT_EQ(w.problems(), "");
+  EXPECT_EQ(w.link(f, d, "f").err, Errno::OK);
+  EXPECT_EQ(w.attr(f).nlink, 1u);
+  EXPECT_EQ(w.q.counts().orphans, 1u);
+  w.reap(f);  // decided before the link
+  EXPECT_EQ(w.at(d, "f"), f);
+  EXPECT_EQ(w.unlink(d, "f").err, Errno::OK);
+  EXPECT_EQ(w.link(f, d, "again").err, Errno::NO_ENT);  // it had a name: gone is gone
+  w.reap(g);
+  EXPECT_EQ(w.q.counts().orphans, 1u);
+  w.uid = 1000;
+  EXPECT_EQ(unnamed(Kind::FILE).err, Errno::ACCESS);
+  EXPECT_EQ(w.problems(), "");
+}
+
+TEST(Times, AnAccessNeedsNoRightAndMovesNothingElse) {
+  TestWorld w;
+  auto f = w.create(1, "f", Kind::FILE, 0).ino;
+  auto access = [&] {
+    return w.setattr(f, [](schema::Setattr::Builder c) {
+      c.getSet().setAtimeNow(true);
+      c.setAccess(true);
+    });
+  };
+  w.uid = 1000;
+  auto before = w.attr(f);
+  EXPECT_EQ(access().err, Errno::OK);
+  EXPECT_GT(w.attr(f).atime, before.atime);
+  EXPECT_EQ(w.attr(f).ctime, before.ctime);
+  w.now = {500'000, 0};  // an earlier clock: later than the other times all the same
+  EXPECT_EQ(access().err, Errno::OK);
+  EXPECT_GT(w.attr(f).atime, w.attr(f).ctime);
+  EXPECT_GT(w.attr(f).atime, w.attr(f).mtime);
+}
+
 TEST(Times, MoveForwardWhenStampedAndStandWhenSet) {
   TestWorld w;
   auto d = w.mkdir(1, "d").ino;

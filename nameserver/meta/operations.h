@@ -11,6 +11,8 @@ namespace dfs::meta {
 // create.cc
 Errno applyCreateCluster(Context& c, schema::CreateCluster::Reader r);
 Errno applyCreate(Context& c, schema::Create::Reader r, Answer& out);
+Inode whiteoutIn(Context& c, InodeId ino, const Inode& parent);
+// What a rename leaves at the old name if asked to: a character device 0:0 of mode 0.
 // link.cc
 Errno applyLink(Context& c, schema::Link::Reader r, Answer& out);
 // unlink.cc

@@ -137,6 +137,7 @@ Outcome<std::vector<DirEntry>> Queries::readdir(InodeId ino, uint64_t cookie, ui
   Store store(kv_);
   auto directory = directoryOf(store, ino);
   if (!directory.ok()) return directory.err();
+  if (directory->nlink == 0) return Errno::NO_ENT;  // removed, and has not even its dots
   std::vector<DirEntry> entries;
   if (cookie == ~uint64_t(0)) return entries;
   auto max = std::min(entriesMax, kReadDirMax);

@@ -79,7 +79,7 @@ class Queries {
   Outcome<DirEntry> lookup(InodeId parent, Bytes name);  // NO_ENT, NOT_DIR, STALE, NAME_TOO_LONG
   // "." and ".." are answered too.
   Outcome<std::vector<DirEntry>> readdir(InodeId ino, uint64_t cookie, uint32_t entriesMax);
-  // NOT_DIR, STALE. Keys above the cookie; fewer than entriesMax: the end. Cookies of entries are
+  // NOT_DIR, STALE; NO_ENT: a removed one. Keys above the cookie; fewer than entriesMax: the end. Cookies of entries are
   // above 2.
   Outcome<std::string> readlink(InodeId ino);  // INVAL, STALE
   Outcome<std::vector<RowInfo>> rows(InodeId ino, uint64_t first, uint64_t count, uint32_t rowsMax);

@@ -336,6 +336,14 @@ RecordBytes encodeMark() {
   return Writer().done();
 }
 
+RecordBytes encodeUnnamedMark() {
+  return Writer().u8(1).done();
+}
+
+bool isUnnamedMark(Bytes value) {
+  return value.size() > encodeMark().size();
+}
+
 RecordBytes encodeNode(const NodeInfo& node) {
   Writer w;
   w.u64(node.uuid.high).u64(node.uuid.low).u64(node.incarnation).u64(node.since);

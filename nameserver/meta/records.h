@@ -178,7 +178,9 @@ struct NextRecord {
 
 RecordBytes encodeNumber(uint64_t number);  // SEQUENCE
 uint64_t decodeNumber(Bytes value);
-RecordBytes encodeMark();  // LINK, ORPHAN, OWNED: the key says it all
+RecordBytes encodeMark();         // LINK, ORPHAN, OWNED: the key says it all
+RecordBytes encodeUnnamedMark();  // ORPHAN of a file that never had a name
+bool isUnnamedMark(Bytes value);
 
 RecordBytes encodeNode(const NodeInfo& node);
 NodeInfo decodeNode(NodeId id, Bytes value);

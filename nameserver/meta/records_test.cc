@@ -86,6 +86,7 @@ TEST(Records, HaveTheBytesOfVersionOne) {
   EXPECT_EQ(hex(CountsRecord{1, 2, 3, 4, 5}.encode()),
             "0101000000000000000200000000000000030000000000000004000000000000000500000000000000");
   EXPECT_EQ(hex(encodeMark()), "01");
+  EXPECT_EQ(hex(encodeUnnamedMark()), "0101");
   EXPECT_EQ(again(dirent), hex(dirent.encode()));
   EXPECT_EQ(again(row), hex(row.encode()));
   EXPECT_EQ(again(trim), hex(trim.encode()));

@@ -97,6 +97,14 @@ void move(Context& c, Ends& e, Bytes toName, Answer& out) {
   c.store.putInode(e.source);
 }
 
+void leaveWhiteout(Context& c, Ends& e, InodeId ino, Bytes fromName) {
+  // The old name's cookie is free again, and the same name has it.
+  useInodeNumber(c.store, ino);
+  auto whiteout = whiteoutIn(c, ino, e.from());
+  c.store.addInode(whiteout);
+  c.store.putName(e.from().ino, e.fromCookie, {ino, whiteout.kind, text(fromName)});
+}
+
 void exchangeNames(Context& c, Ends& e, Inode& target, Bytes fromName, Bytes toName) {
   c.store.eraseName(e.from().ino, e.fromCookie, e.source.ino);
   c.store.eraseName(e.to().ino, e.toCookie, target.ino);
@@ -119,7 +127,7 @@ void exchangeNames(Context& c, Ends& e, Inode& target, Bytes fromName, Bytes toN
 }
 
 Errno checkNames(schema::Rename::Reader r) {
-  if (r.getNoReplace() && r.getExchange()) return Errno::INVAL;
+  if (r.getExchange() && (r.getNoReplace() || r.getWhiteout())) return Errno::INVAL;
   auto refusal = checkName(r.getFromName());
   if (refusal != Errno::OK) return refusal;
   refusal = checkName(r.getToName());
@@ -163,6 +171,8 @@ Errno applyRename(Context& c, schema::Rename::Reader r, Answer& out) {
   }
   refusal = checkRights(c, e, r.getExchange());
   if (refusal != Errno::OK) return refusal;
+  auto whiteout = checkInodeNumber(c, InodeId());
+  if (!whiteout.ok()) return whiteout.err();
   KJ_IF_MAYBE(target, e.target) {
     if (r.getExchange()) {
       exchangeNames(c, e, *target, fromName, toName);
@@ -176,6 +186,7 @@ Errno applyRename(Context& c, schema::Rename::Reader r, Answer& out) {
     e.toCookie = *cookie;
     move(c, e, toName, out);
   }
+  if (r.getWhiteout()) leaveWhiteout(c, e, *whiteout, fromName);
   stampModify(e.from(), c.now);
   if (!e.parents.same()) stampModify(e.to(), c.now);
   e.parents.put(c.store);

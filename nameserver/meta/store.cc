@@ -73,14 +73,21 @@ void Store::eraseInode(InodeId ino) {
   changeCounts([](CountsRecord& c) { c.inodes -= 1; });
 }
 
-void Store::addOrphan(InodeId ino) {
-  put(Table::ORPHAN, key(ino.value), encodeMark());
+void Store::addOrphan(InodeId ino, bool unnamed) {
+  put(Table::ORPHAN, key(ino.value), unnamed ? encodeUnnamedMark() : encodeMark());
   changeCounts([](CountsRecord& c) { c.orphans += 1; });
 }
 
 void Store::eraseOrphan(InodeId ino) {
   KJ_ASSERT(erase(Table::ORPHAN, key(ino.value)), "not an orphan", ino);
   changeCounts([](CountsRecord& c) { c.orphans -= 1; });
+}
+
+bool Store::isUnnamed(InodeId ino) {
+  KJ_IF_MAYBE(value, get(Table::ORPHAN, key(ino.value))) {
+    return isUnnamedMark(*value);
+  }
+  return false;
 }
 
 kj::Maybe<TrimRecord> Store::trim(InodeId ino) {

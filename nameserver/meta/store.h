@@ -58,9 +58,11 @@ class Store {
   void putInode(const Inode& inode);  // one that is there
   void addInode(const Inode& inode);  // one that is not
   void eraseInode(InodeId ino);
-  void addOrphan(InodeId ino);
+  void addOrphan(InodeId ino, bool unnamed = false);
+  // unnamed: it never had a name, and may still get one.
   void eraseOrphan(InodeId ino);
   bool isOrphan(InodeId ino) { return has(Table::ORPHAN, key(ino.value)); }
+  bool isUnnamed(InodeId ino);
   kj::Maybe<TrimRecord> trim(InodeId ino);
 
   // --- names ---

@@ -53,6 +53,7 @@ Needs needsOf(Queries& queries, schema::Command::Reader command) {
   switch (what.which()) {
     case Do::CREATE: {
       auto r = what.getCreate();
+      if (r.getUnnamed()) break;
       needs.names.insert(nameKey(r.getParent(), r.getName()));
       break;
     }
@@ -75,6 +76,7 @@ Needs needsOf(Queries& queries, schema::Command::Reader command) {
     }
     case Do::SETATTR: {
       auto r = what.getSetattr();
+      if (r.getAccess()) break;
       needs.free.insert(InodeId(r.getIno()));
       if (r.getSet().getSize()) needs.contents = InodeId(r.getIno());
       break;

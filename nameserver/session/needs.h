@@ -2,11 +2,11 @@
 // What a command needs of leases before it is applied (G6). The one place for it:
 //
 //   command    inodes that no other session may hold exclusively     names it touches
-//   create     none                                                  the new one
+//   create     none                                                  the new one, if it has one
 //   link       the file                                              the new one
 //   unlink     what the name stands for, if it is a file             the name
 //   rename     what both names stand for, if they are files          both
-//   setattr    the inode                                             none
+//   setattr    the inode; nothing for a time of access                none
 //   publish    the inode, which the sender itself must hold          none
 //
 // Thread: the loop's. A function of the applied state: names change, so it is asked again after

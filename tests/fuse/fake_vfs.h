@@ -122,6 +122,9 @@ class FakeVfs final : public Vfs {
     return texts.take([]() { return Outcome<std::string>(std::string("target")); });
   }
   kj::Promise<Outcome<Attr>> getattr(InodeId ino) override { return attr("getattr", ino); }
+  kj::Promise<Outcome<Attr>> getattrToRead(InodeId ino, FileHandle handle) override {
+    return attr("getattrToRead " + std::to_string(handle), ino);
+  }
   kj::Promise<Outcome<Attr>> setattr(InodeId ino, SetAttr what, kj::Maybe<FileHandle> handle,
                                      Caller who) override {
     caller = who;

@@ -96,6 +96,38 @@ TEST(FuseReplies, AnAnswerIsSentOnceAndOutlivesNoQuestion) {
   EXPECT_EQ(w.kernel.count(), 0u);
 }
 
+TEST(FuseNewer, AStatxTellsTheTimeOfBirth) {
+  World w;
+  auto attr = fileAttr(40, 4096);
+  attr.btime = {77, 88};
+  w.vfs.attrs.add(Outcome<Attr>(kj::mv(attr)));
+  auto r = w.ask(52, 40, std::string(32, '\0'));
+  ASSERT_EQ(r.error, 0);
+  ASSERT_EQ(r.body.size(), 32 + sizeof(struct statx));
+  auto out = r.as<struct statx>(32);
+  EXPECT_EQ(out.stx_mask, static_cast<uint32_t>(STATX_BASIC_STATS | STATX_BTIME));
+  EXPECT_EQ(out.stx_btime.tv_sec, 77);
+  EXPECT_EQ(out.stx_btime.tv_nsec, 88u);
+  EXPECT_EQ(out.stx_size, 4096u);
+  EXPECT_EQ(out.stx_mode, S_IFREG | 0644);
+}
+
+TEST(FuseNewer, ATmpfileIsACreateWithoutAName) {
+  World w;
+  auto r = w.ask(51, 1, in(fuse_create_in{}) + "/" + nul);
+  EXPECT_EQ(r.error, 0);
+  EXPECT_EQ(w.vfs.last().find("create 1 / "), std::string::npos) << w.vfs.last();
+}
+
+TEST(FuseNewer, AGetattrWithADescriptorIsTheBeginningOfARead) {
+  World w;
+  fuse_getattr_in get{};
+  get.getattr_flags = FUSE_GETATTR_FH;
+  get.fh = 9;
+  EXPECT_EQ(w.ask(FUSE_GETATTR, 40, in(get)).error, 0);
+  EXPECT_NE(w.vfs.last().find("getattrToRead 9"), std::string::npos) << w.vfs.last();
+}
+
 TEST(FuseReplies, AnExceptionBeforeOrAfterTheFirstWaitIsAnErrorForTheCallerAlone) {
   World w;
   w.vfs.throwAtOnce = true;
