@@ -18,6 +18,16 @@ kj::Promise<Outcome<Attr>> Client::getattrToRead(InodeId ino, FileHandle handle)
   }));
 }
 
+bool Client::isOpenForWrite(InodeId ino) {
+  KJ_IF_MAYBE(file, findFile(ino)) {
+    if (file->handles == 0) return false;
+    for (auto& [id, handle] : handles_) {
+      if (handle.file->ino == ino && (handle.flags & O_ACCMODE) != O_RDONLY) return true;
+    }
+  }
+  return false;
+}
+
 void Client::readThrough(InodeId ino, FileHandle handle) {
   KJ_IF_MAYBE(h, findHandle(handle)) {
     bool reads = (h->flags & O_ACCMODE) != O_WRONLY && (h->flags & O_NOATIME) == 0;
@@ -98,7 +108,7 @@ Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version, uint64_t ask
     // The holder knows best.
     attr.size = file->map.size();
     attr.mtime = file->mtime;
-    if (attr.ctime < attr.mtime) attr.ctime = attr.mtime;
+    if (!file->mtimeSet && attr.ctime < attr.mtime) attr.ctime = attr.mtime;
     attr.allocated = static_cast<uint64_t>(static_cast<int64_t>(file->allocatedBase) +
                                            file->map.allocatedDelta());
   }
@@ -139,6 +149,9 @@ kj::Promise<Outcome<Attr>> Client::setattr(InodeId ino, SetAttr set, kj::Maybe<F
     if (set.size && locks_.lost(*number)) return Outcome<Attr>(Errno::IO);
     if (set.size) set.onlyEra = locks_.eraOf(*number);
   }
+  // The kernel takes set-id bits away before a write in the writer's name, who may have got the descriptor from
+  // somebody with more rights, and does not say which one it is.
+  if (set.mode) openForWrite = openForWrite || isOpenForWrite(ino);
   kj::Promise<Outcome<Attr>> work = setattrNow(ino, set, openForWrite, kj::mv(caller));
   return soft(detached(kj::mv(work)));
 }
@@ -201,6 +214,7 @@ Task<Outcome<Attr>> Client::resizeNow(kj::Own<File> file, SetAttr set, bool open
         if (response->hasAttr()) {
           auto attr = response->getAttr();
           file->mtime = fromWire(attr.getMtime());
+          file->mtimeSet = file->mtime > fromWire(attr.getCtime());
           file->mode = attr.getMode();
           file->allocatedBase = attr.getAllocated();
           file->map.clearDelta();

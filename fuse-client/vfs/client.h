@@ -154,6 +154,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   Task<Outcome<Attr>> getattrKnown(InodeId ino);
   // After what was read here before is known as accesses.
   Task<void> tellAccess(InodeId ino);
+  bool isOpenForWrite(InodeId ino);
   void readThrough(InodeId ino, FileHandle handle);
   // That descriptor reads: an access, unless it was opened with O_NOATIME.
   Task<Outcome<Attr>> getattrOnce(InodeId ino);

@@ -70,6 +70,7 @@ struct File : public kj::Refcounted {
   Time mtime;
   uint32_t mode = 0;
   bool mtimeDirty = false;
+  bool mtimeSet = false;  // by a program (it lies after the ctime): the next write's may be earlier
   bool dataDirty = false;  // written since the last publish, rows and size perhaps unchanged
   uint64_t dirtySinceMs = 0;
   std::set<WriteStamp> uncovered;

@@ -97,7 +97,7 @@ FifoLock& Client::blockLock(File& file, uint64_t index) {
 Time Client::nextMtime(const File& file) {
   // O4: never back.
   auto now = env_.clock.wallTime();
-  if (now > file.mtime) return now;
+  if (now > file.mtime || file.mtimeSet) return now;
   auto later = file.mtime;
   if (++later.nsec == 1'000'000'000) {
     later.nsec = 0;
@@ -269,6 +269,7 @@ Task<Errno> Client::writeLocked(kj::Own<File> file, uint64_t index, uint32_t fro
 void Client::noteWritten(File& file) {
   if (file.dirtySinceMs == 0) file.dirtySinceMs = nowMs();
   file.mtime = nextMtime(file);
+  file.mtimeSet = false;
   file.mtimeDirty = true;
   file.dataDirty = true;
   file.lastUsedMs = nowMs();

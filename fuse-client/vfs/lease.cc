@@ -109,6 +109,7 @@ void Client::install(File& file, schema::Grant::Reader grant, schema::Attr::Read
   file.publishedSize = attr.getSize();
   file.allocatedBase = attr.getAllocated();
   file.mtime = fromWire(attr.getMtime());
+  file.mtimeSet = file.mtime > fromWire(attr.getCtime());
   file.mode = attr.getMode();
   if (attr.getBlockBytes() != 0) file.blockBytes = attr.getBlockBytes();
   file.mtimeDirty = false;

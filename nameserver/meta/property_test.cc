@@ -242,7 +242,7 @@ struct Walk {
       }
       std::map<std::string, uint64_t> entries;
       uint64_t cookie = 0;
-      while (true) {
+      while (m.orphans.count(ino) == 0) {
         auto some = w.q.readdir(InodeId(ino), cookie, 2);
         for (auto& e : *some) entries[e.name] = e.ino.value;
         if (some->size() < 2) break;

@@ -123,7 +123,7 @@ class FakeVfs final : public Vfs {
   }
   kj::Promise<Outcome<Attr>> getattr(InodeId ino) override { return attr("getattr", ino); }
   kj::Promise<Outcome<Attr>> getattrToRead(InodeId ino, FileHandle handle) override {
-    return attr("getattrToRead " + std::to_string(handle), ino);
+    return attr("getattrToRead", ino, handle);
   }
   kj::Promise<Outcome<Attr>> setattr(InodeId ino, SetAttr what, kj::Maybe<FileHandle> handle,
                                      Caller who) override {

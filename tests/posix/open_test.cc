@@ -160,6 +160,20 @@ TEST(Open, RightsAreOfTheMomentOfOpening) {
   EXPECT_EQ(contentsOf(p.there("f")), "q");
 }
 
+TEST(Open, ADescriptorThatWasHandedOnWritesAndTakesSetIdBitsAway) {
+  REQUIRE_ROOT();
+  Place p;
+  makeFile(p.here("f"), "", 0);
+  Fd fd(open(p.here("f").c_str(), O_WRONLY));
+  ASSERT_OK(chmod(p.here("f").c_str(), 06711));
+  p.asUser([&] { EXPECT_EQ(write(fd, "x", 1), 1); });
+  EXPECT_EQ(statOf(p.there("f")).st_mode & 07777, 0711u);
+  ASSERT_OK(chmod(p.here("f").c_str(), 06711));
+  p.asUser([&] { EXPECT_OK(ftruncate(fd, 0)); });
+  EXPECT_EQ(statOf(p.there("f")).st_mode & 07777, 0711u);
+  p.asUser([&] { EXPECT_ERRNO(EPERM, chmod(p.here("f").c_str(), 0711)); });
+}
+
 TEST(Open, TmpfileHasNoNameUntilItIsLinked) {
   Place p;
   auto before = namesIn(p.there());

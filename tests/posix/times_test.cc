@@ -135,6 +135,24 @@ TEST(Utimens, StandsUntilTheNextWriteAlsoWhileTheFileIsOpen) {
   EXPECT_TRUE(isNow(statOf(p.there("f")).st_mtim));
 }
 
+TEST(Utimens, InTheFutureGivesWayToTheNextWrite) {
+  Place p;
+  timespec future{4'102'444'800, 1};
+  makeFile(p.here("f"));
+  ASSERT_OK(setTimes(p.here("f"), future, future));
+  Fd fd(open(p.here("f").c_str(), O_RDWR));
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(isNow(statOf(fd).st_ctim));
+    ASSERT_EQ(write(fd, "x", 1), 1);
+    EXPECT_TRUE(isNow(statOf(fd).st_mtim));
+    EXPECT_TRUE(isNow(statOf(fd).st_ctim));
+    EXPECT_TRUE(isNow(statOf(p.there("f")).st_mtim));
+    timespec times[2] = {future, future};
+    ASSERT_OK(futimens(fd, times));
+    EXPECT_TRUE(same(statOf(fd).st_mtim, future));
+  }
+}
+
 // --- which times move ---
 
 struct Moves {

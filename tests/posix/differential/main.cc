@@ -8,8 +8,10 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -132,7 +134,13 @@ bool runSeed(const Options& options, uint64_t seed) {
 }
 
 int run(const Options& options) {
-  if (options.roots.size() > 2) scope = {false, false};
+  if (options.roots.size() > 2) scope.fifos = scope.accessTimes = false;
+  for (auto& root : options.roots) {
+    if (lgetxattr(root.c_str(), "user.none", nullptr, 0) == -1 && errno == EOPNOTSUPP) {
+      printf("%s has no extended attributes: they are left out\n", root.c_str());
+      scope.attributes = false;
+    }
+  }
   using Clock = std::chrono::steady_clock;
   auto end = Clock::now() + std::chrono::seconds(options.seconds);
   uint64_t seed = options.seed;

@@ -230,6 +230,7 @@ Operation cut(Random& r) {
 Operation changeAttribute(Random& r) {
   static const std::vector<std::string> names = {"user.a", "user.b", "trusted.c", "user.",
                                                  "nosuch.d"};
+  if (!scope.attributes) return status(r);
   auto name = r.of(names);
   auto value = std::string(r.below(200), 'v');
   int flags = static_cast<int>(r.below(3));
@@ -242,6 +243,7 @@ Operation changeAttribute(Random& r) {
 }
 
 Operation readAttribute(Random& r) {
+  if (!scope.attributes) return status(r);
   auto p = path(r);
   return {"getxattr " + shown(p), [p](Side& side, size_t) {
             char value[300];
@@ -397,7 +399,7 @@ struct Weighted {
   unsigned weight;
 };
 constexpr Weighted kOperations[] = {
-    {makeDirectory, 10},  {makeNode, 4},      {makeLink, 4},    {hardLink, 6},     {remove, 7},
+    {makeDirectory, 18},  {makeNode, 4},      {makeLink, 4},    {hardLink, 6},     {remove, 12},
     {removeDirectory, 5}, {renameOne, 12},    {readLink, 2},    {list, 4},         {status, 10},
     {mayAccess, 3},       {changeMode, 6},    {changeOwner, 5}, {changeTimes, 5},  {cut, 4},
     {changeAttribute, 3}, {readAttribute, 2}, {openOne, 20},    {closeOne, 3},     {writeSome, 10},

@@ -48,6 +48,7 @@ std::string sumOf(const std::string& path) {
 }
 
 std::string attributesOf(const std::string& path) {
+  if (!scope.attributes) return "";
   char names[4096];
   ssize_t bytes = llistxattr(path.c_str(), names, sizeof names);
   std::map<std::string, std::string> all;

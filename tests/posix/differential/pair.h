@@ -31,6 +31,7 @@ struct Scope {
   // What one mount promises and two do not.
   bool fifos = true;
   bool accessTimes = true;
+  bool attributes = true;  // extended ones
 };
 extern Scope scope;
 
