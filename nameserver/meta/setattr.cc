@@ -71,8 +71,8 @@ Errno check(Context& c, const Inode& inode, schema::Setattr::Reader r) {
     if (!c.caller.owns(inode) && !takesSetIdAway(c, inode, r)) return Errno::PERM;
   }
   bool nothing = set.getMode() + set.getUid() + set.getGid() + set.getSize() == 0;
-  bool takesAway =
-      nothing && r.getKillSetId() && !inode.directory() && (inode.mode & (kSetUid | kSetGid)) != 0;
+  bool takesAway = nothing && r.getKillSetId() && !r.getOpenForWrite() && !inode.directory() &&
+                   (inode.mode & (kSetUid | kSetGid)) != 0;
   if (takesAway && !c.caller.owns(inode) && !c.caller.may(inode, kMayWrite)) return Errno::PERM;
   return checkTimes(c, inode, r);
 }
