@@ -54,12 +54,12 @@ Errno dispatch(Context& c, schema::Command::Reader command, Answer& out) {
       return applyForgetSession(c, SessionId(what.getForgetSession()), out);
     case Do::DELETE_ORPHANS:
       return applyDeleteOrphans(c, what.getDeleteOrphans(), out);
+    case Do::SETXATTR:
+      return applySetxattr(c, what.getSetxattr(), out);
     case Do::PUNCH:
       return applyPunch(c, what.getPunch(), out);
     case Do::CLONE:
       return applyClone(c, what.getClone(), out);
-    case Do::SETXATTR:
-      return Errno::NOT_SUP;
   }
   KJ_FAIL_REQUIRE("the log holds a command that this version does not know",
                   (unsigned)what.which());
@@ -76,7 +76,7 @@ Answer execute(Store& store, schema::Command::Reader command) {
     out.err = Errno::INVAL;
   } else {
     Context c{store,
-              {credentials.getUid(), credentials.getGid(), credentials.getGroups()},
+              {store, credentials.getUid(), credentials.getGid(), credentials.getGroups()},
               now,
               SessionId(command.getRequest().getClient())};
     auto err = dispatch(c, command, out);

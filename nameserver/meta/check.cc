@@ -6,6 +6,7 @@
 // applied between two pieces a sum that was carried over is not compared, since it may be of two
 // states.
 
+#include "common/limits.h"
 #include "nameserver/meta/context.h"
 #include "nameserver/meta/queries.h"
 
@@ -23,6 +24,7 @@ enum class Phase : uint8_t {
   BLOCKS,
   ORPHANS,
   TRIMS,
+  XATTRS,
   RECLAIM,
   RANGES,
   OWNED,
@@ -79,6 +81,12 @@ State State::decode(Bytes cursor) {
   return s;
 }
 
+uint64_t packed(const XattrSums& sums) {
+  // Into the one number that a cursor carries; within their limits each has room.
+  static_assert(kXattrListBytesMax < 1u << 20 && kXattrBytesMax < 1u << 24);
+  return uint64_t(sums.count) << 44 | uint64_t(sums.listBytes) << 24 | sums.bytes;
+}
+
 class Checker {
  public:
   Checker(Kv& kv, State state) : store_(kv), s_(kj::mv(state)) {
@@ -110,6 +118,7 @@ class Checker {
   void rowRecord(Bytes k, Bytes value);
   void blockRecord(Bytes k);
   void trimRecord(Bytes k, Bytes value);
+  void xattrRecord(Bytes k, Bytes value);
   void reclaimRecord(Bytes k);
   void rangeRecord(Bytes k, Bytes value);
   void ownedRecord(Bytes k);
@@ -137,6 +146,8 @@ Table Checker::table() const {
       return Table::ORPHAN;
     case Phase::TRIMS:
       return Table::TRIM;
+    case Phase::XATTRS:
+      return Table::XATTR;
     case Phase::RECLAIM:
       return Table::RECLAIM;
     case Phase::RANGES:
@@ -168,6 +179,8 @@ void Checker::finish() {
       }
     } else if (s_.phase == Phase::ROWS && s_.sum != inode->allocated) {
       problem("file ", s_.group, " says ", inode->allocated, " bytes, its rows say ", s_.sum);
+    } else if (s_.phase == Phase::XATTRS && s_.sum != packed(store_.xattrSums(inode->ino))) {
+      problem("the extended attributes of inode ", s_.group, " are not what their sums say");
     }
   }
 }
@@ -309,6 +322,39 @@ void Checker::trimRecord(Bytes k, Bytes value) {
   }
 }
 
+void Checker::xattrRecord(Bytes k, Bytes value) {
+  InodeId ino(keyNumber(k, 0));
+  auto cookie = keyNumber(k, 1);
+  begin(ino.value);
+  auto inode = store_.inode(ino);
+  if (inode == nullptr) {
+    bool dying = false;
+    KJ_IF_MAYBE(trim, store_.trim(ino)) dying = trim->freed;
+    if (!dying) problem("an extended attribute of inode ", ino, ", which is gone");
+  }
+  if (cookie == kCookieHead) return;
+  auto record = XattrRecord::decode(value);
+  XattrSums one;
+  one.add(record);
+  s_.sum += packed(one);
+  if (cookie / kTiebreaks != nameHash(bytesOf(record.name))) {
+    problem("an extended attribute of inode ", ino, " stands where its name does not belong");
+  }
+  auto space = xattrSpace(record.name);
+  if (!space.ok() || record.value.size() > kXattrValueBytesMax) {
+    problem("inode ", ino, " has an extended attribute that none may have");
+    return;
+  }
+  bool access = *space == XattrSpace::ACCESS_ACL;
+  if (!access && *space != XattrSpace::DEFAULT_ACL) return;
+  auto acl = Acl::parse(bytesOf(record.value));
+  KJ_IF_MAYBE(i, inode) {
+    bool right = acl.ok() && !acl->empty() && (access || i->directory()) &&
+                 (!access || (acl->toMode(i->mode) == i->mode && !acl->minimal()));
+    if (!right) problem("inode ", ino, " has a list of access rights that does not fit its mode");
+  }
+}
+
 void Checker::reclaimRecord(Bytes k) {
   BlockId block(keyNumber(k, 0));
   s_.reclaims += 1;
@@ -353,6 +399,8 @@ void Checker::record(Bytes k, Bytes value) {
       return;
     case Phase::TRIMS:
       return trimRecord(k, value);
+    case Phase::XATTRS:
+      return xattrRecord(k, value);
     case Phase::RECLAIM:
       return reclaimRecord(k);
     case Phase::RANGES:

@@ -81,6 +81,22 @@ const Damage kDamages[] = {
        s.eraseName(InodeId(d), cookieOf(s, d, "f"), InodeId(f));
        s.putName(InodeId(d), 1000, {InodeId(f), meta::Kind::FILE, "f"});
      }},
+    {"attribute of inode 99, which is gone",
+     [](Store& s, uint64_t, uint64_t, uint64_t) { s.putXattr(InodeId(99), "user.a", ""); }},
+    {"are not what their sums say",
+     [](Store& s, uint64_t, uint64_t f, uint64_t) {
+       s.putXattr(InodeId(f), "user.a", "");
+       s.put(Table::XATTR, key(f, meta::kCookieHead), meta::XattrSums{1, 7, 7}.encode());
+     }},
+    {"are not what their sums say",
+     [](Store& s, uint64_t, uint64_t f, uint64_t) {
+       s.putXattr(InodeId(f), "user.a", "");
+       s.erase(Table::XATTR, key(f, meta::kCookieHead));
+     }},
+    {"attribute that none may have",
+     [](Store& s, uint64_t, uint64_t f, uint64_t) { s.putXattr(InodeId(f), "other", ""); }},
+    {"does not fit its mode", [](Store& s, uint64_t, uint64_t f,
+                                 uint64_t) { s.putXattr(InodeId(f), kAccessAclName, "nonsense"); }},
     {"inodes are there",
      [](Store& s, uint64_t, uint64_t, uint64_t) {
        s.changeCounts([](meta::CountsRecord& c) { c.inodes += 1; });

@@ -18,8 +18,9 @@ bool Caller::in(uint32_t group) const {
 
 bool Caller::may(const Inode& inode, uint32_t want) const {
   if (root()) return true;
-  auto bits = uid == inode.uid ? inode.mode >> 6 : in(inode.gid) ? inode.mode >> 3 : inode.mode;
-  return (bits & want) == want;
+  return permits(
+      {inode.mode, inode.uid, inode.gid}, store.accessAcl(inode.ino), uid,
+      [this](uint32_t group) { return in(group); }, want);
 }
 
 bool Caller::mayRemove(const Inode& directory, const Inode& victim) const {

@@ -21,6 +21,7 @@ inline constexpr uint32_t kMayWrite = 2;
 inline constexpr uint32_t kMaySearch = 1;
 
 struct Caller {
+  Store& store;  // where lists of access rights are
   uint32_t uid;
   uint32_t gid;
   capnp::List<uint32_t>::Reader groups;
@@ -29,7 +30,7 @@ struct Caller {
   bool in(uint32_t group) const;
   bool owns(const Inode& inode) const { return root() || uid == inode.uid; }
   bool may(const Inode& inode, uint32_t want) const;
-  // POSIX: the first of owner, group and others that fits decides. Root may all (that needs a
+  // By the inode's list of access rights, if it has one, else by its mode. Root may all (that needs a
   // permission here: execution is the kernel's).
   bool mayRemove(const Inode& directory, const Inode& victim) const;
   // The sticky rule alone.

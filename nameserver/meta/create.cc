@@ -38,6 +38,31 @@ void inherit(const Caller& caller, const Inode& parent, Inode& inode) {
   }
 }
 
+struct Acls {
+  // What a new inode has of them; empty: none.
+  Acl access;
+  Acl defaults;
+};
+
+Acls inheritAcls(Store& store, const Inode& parent, uint32_t umask, Inode& inode) {
+  // The directory's default list decides instead of the umask, and a directory hands it on.
+  if (inode.kind == Kind::SYMLINK) return {};
+  Acls acls;
+  acls.access = store.defaultAcl(parent.ino);
+  if (acls.access.empty()) {
+    inode.mode &= ~(umask & 0777);
+    return {};
+  }
+  if (inode.directory()) acls.defaults = acls.access;
+  inode.mode = acls.access.create(inode.mode);
+  return acls;
+}
+
+void putAcls(Store& store, InodeId ino, const Acls& acls) {
+  KJ_ASSERT(store.putAcl(ino, kAccessAclName, acls.access) == Errno::OK);
+  KJ_ASSERT(store.putAcl(ino, kDefaultAclName, acls.defaults) == Errno::OK);
+}
+
 Inode newInode(Context& c, schema::Create::Reader r, InodeId ino, const Inode& parent) {
   Inode inode;
   inode.ino = ino;
@@ -129,7 +154,10 @@ Errno applyCreate(Context& c, schema::Create::Reader r, Answer& out) {
   if (!cookie.ok()) return cookie.err();
 
   useInodeNumber(c.store, *ino);
-  c.store.addInode(newInode(c, r, *ino, *parent));
+  auto inode = newInode(c, r, *ino, *parent);
+  auto acls = inheritAcls(c.store, *parent, r.getUmask(), inode);
+  c.store.addInode(inode);
+  putAcls(c.store, *ino, acls);
   c.store.putName(
       parent->ino, *cookie,
       {*ino, r.getKind(), std::string(reinterpret_cast<const char*>(name.begin()), name.size())});

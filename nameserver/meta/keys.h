@@ -34,8 +34,9 @@ enum class Table : uint8_t {
   BLOCK_RANGE = 15,  // last block of the range: what was handed out
   INODE_RANGE = 16,  // last inode of the range: handed out and not yet used
   OWNED = 17,        // session, RangeKind, last: the ranges of a session
+  XATTR = 18,        // ino, cookie of the attribute's name; ino, 0: the sums over them
 };
-inline constexpr uint8_t kTables = 18;
+inline constexpr uint8_t kTables = 19;
 static_assert(kTables <= kKvTablesMax);
 
 inline KvTable kvTable(Table table) {
@@ -90,6 +91,7 @@ inline uint64_t keyNumber(Bytes key, size_t i) {
 // stand for "." and "..", so the hash is never 0.
 
 inline constexpr uint64_t kTiebreaks = 128;
+inline constexpr uint64_t kCookieHead = 0;  // of extended attributes: where no name stands
 inline constexpr uint64_t kCookieDot = 1;
 inline constexpr uint64_t kCookieDotDot = 2;
 

@@ -23,6 +23,8 @@ void dropName(Context& c, Inode& victim, Answer& out);
 Errno applyRename(Context& c, schema::Rename::Reader r, Answer& out);
 // setattr.cc
 Errno applySetattr(Context& c, schema::Setattr::Reader r, Answer& out);
+// xattr.cc
+Errno applySetxattr(Context& c, schema::Setxattr::Reader r, Answer& out);
 // publish.cc
 Errno applyPublish(Context& c, schema::Publish::Reader r, Answer& out);
 struct IndexedRow {

@@ -23,7 +23,7 @@ constexpr size_t kPathsMax = 64;          // names of one inode that paths() giv
 constexpr uint32_t kPathStepsMax = 8192;  // directories that it walks through, for all of them
 constexpr uint32_t kReadDirMax = 65536;
 
-InodeAttr attrOf(const Inode& i) {
+InodeAttr attrOf(Store& store, const Inode& i) {
   InodeAttr a;
   a.ino = i.ino;
   a.kind = i.kind;
@@ -40,6 +40,7 @@ InodeAttr attrOf(const Inode& i) {
   a.btime = i.btime;
   a.blockBytes = i.blockBytes;
   a.parent = i.parent;
+  a.xattrs = store.hasXattrs(i.ino);
   return a;
 }
 
@@ -94,6 +95,7 @@ void toWire(const InodeAttr& a, schema::Attr::Builder b) {
   toWire(a.ctime, b.initCtime());
   toWire(a.btime, b.initBtime());
   b.setBlockBytes(a.blockBytes);
+  b.setXattrs(a.xattrs);
 }
 
 void toWire(const RowInfo& row, schema::Row::Builder b) {
@@ -111,7 +113,7 @@ Outcome<InodeAttr> Queries::getattr(InodeId ino) {
   Store store(kv_);
   auto inode = inodeOf(store, ino);
   if (!inode.ok()) return inode.err();
-  return attrOf(*inode);
+  return attrOf(store, *inode);
 }
 
 Outcome<DirEntry> Queries::lookup(InodeId parent, Bytes name) {
@@ -156,6 +158,20 @@ Outcome<std::string> Queries::readlink(InodeId ino) {
   if (!inode.ok()) return inode.err();
   if (inode->kind != Kind::SYMLINK) return Errno::INVAL;
   return kj::mv(inode->target);
+}
+
+Outcome<std::string> Queries::getxattr(InodeId ino, std::string_view name) {
+  Store store(kv_);
+  KJ_IF_MAYBE(value, store.xattr(ino, name)) {
+    return kj::mv(*value);
+  }
+  return store.inode(ino) == nullptr ? Errno::STALE : Errno::NO_DATA;
+}
+
+Outcome<std::vector<std::string>> Queries::listxattr(InodeId ino) {
+  Store store(kv_);
+  if (store.inode(ino) == nullptr) return Errno::STALE;
+  return store.xattrNames(ino);
 }
 
 Outcome<std::vector<RowInfo>> Queries::rows(InodeId ino, uint64_t first, uint64_t count,

@@ -12,6 +12,7 @@
 #include <rpc-schema/namespace.capnp.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace dfs {
@@ -28,7 +29,8 @@ struct InodeAttr {
   uint64_t allocated = 0;
   Time atime, mtime, ctime, btime;
   uint32_t blockBytes = 0;
-  InodeId parent;  // of a directory
+  InodeId parent;       // of a directory
+  bool xattrs = false;  // it has extended attributes
 };
 
 void toWire(const InodeAttr& attr, schema::Attr::Builder b);
@@ -81,7 +83,9 @@ class Queries {
   Outcome<std::vector<DirEntry>> readdir(InodeId ino, uint64_t cookie, uint32_t entriesMax);
   // NOT_DIR, STALE; NO_ENT: a removed one. Keys above the cookie; fewer than entriesMax: the end. Cookies of entries are
   // above 2.
-  Outcome<std::string> readlink(InodeId ino);  // INVAL, STALE
+  Outcome<std::string> readlink(InodeId ino);                         // INVAL, STALE
+  Outcome<std::string> getxattr(InodeId ino, std::string_view name);  // NO_DATA, STALE
+  Outcome<std::vector<std::string>> listxattr(InodeId ino);           // STALE
   Outcome<std::vector<RowInfo>> rows(InodeId ino, uint64_t first, uint64_t count, uint32_t rowsMax);
   Outcome<std::vector<std::string>> paths(InodeId ino);  // "/a/b"; none for an orphan. STALE
 

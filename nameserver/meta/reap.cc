@@ -1,5 +1,5 @@
-// What follows a removal: rows past the end of a truncated file, the rows of a freed one, the
-// inode.
+// What follows a removal: rows past the end of a truncated file, the rows of a freed one, its extended
+// attributes, the inode.
 //
 // Removing a huge file or its contents is O(1) in its command (R4). Rows that stay behind are dead:
 //   - of a freed inode all of them: its number is never used again;
@@ -23,7 +23,7 @@ constexpr size_t kCutsMax = 64;
 // With more cuts than this that still have dead rows, each of more than kRowsPerTrim, the next
 // truncation removes all of its rows itself.
 constexpr uint32_t kRowsAtReap = 16;
-// A freed file with no more rows than this needs no trim.
+// A freed inode with no more rows, and no more extended attributes, than this needs no trim.
 
 struct Batch {
   struct One {
@@ -74,18 +74,35 @@ void putTrim(Store& store, Inode& file, const TrimRecord& trim) {
   file.trimming = !trim.cuts.empty();
 }
 
+bool eraseXattrs(Store& store, InodeId ino, size_t max) {
+  // Of a freed inode. False: there are more.
+  std::vector<uint64_t> cookies;
+  auto cursor = store.from(Table::XATTR, key(ino.value, kCookieHead));
+  for (; cursor->valid() && keyNumber(cursor->key(), 0) == ino.value; cursor->next()) {
+    if (cookies.size() == max) break;
+    cookies.push_back(keyNumber(cursor->key(), 1));
+  }
+  bool all = !cursor->valid() || keyNumber(cursor->key(), 0) != ino.value;
+  for (auto cookie : cookies) {
+    KJ_ASSERT(store.erase(Table::XATTR, key(ino.value, cookie)), "an attribute went away", ino);
+  }
+  return all;
+}
+
 void freeInode(Context& c, const Inode& inode) {
   c.store.eraseOrphan(inode.ino);
   c.store.eraseInode(inode.ino);
-  if (inode.kind != Kind::FILE) return;
   auto batch = batchFrom(c.store, inode.ino, 0, kRowsAtReap);
-  if (batch.more) {
+  auto xattrs = c.store.xattrSums(inode.ino).count;
+  if (batch.more || xattrs > kRowsAtReap) {
     TrimRecord trim;
     trim.freed = true;
     c.store.put(Table::TRIM, key(inode.ino.value), trim.encode());
     return;
   }
   for (auto& one : batch.rows) c.store.eraseRow(inode.ino, one.index, one.row.block, c.nowMs());
+  bool gone = xattrs == 0 || eraseXattrs(c.store, inode.ino, xattrs + 1);
+  KJ_ASSERT(gone, "more attributes than counted", inode.ino);
   if (inode.trimming) {
     KJ_ASSERT(c.store.erase(Table::TRIM, key(inode.ino.value)), "a cut file without its trim",
               inode.ino);
@@ -145,13 +162,15 @@ Errno applyTrim(Context& c, schema::Trim::Reader r, Answer& out) {
     c.store.eraseRow(ino, one.index, one.row.block, c.nowMs());
   }
   trim.next = batch.next;
-  out.count = batch.more ? 1 : 0;
+  bool more = batch.more;
+  if (!more && trim.freed) more = !eraseXattrs(c.store, ino, max - batch.rows.size());
+  out.count = more ? 1 : 0;
   KJ_IF_MAYBE(file, maybeFile) {
     if (!batch.more) trim.cuts.clear();
     file->allocated -= bytes;
     putTrim(c.store, *file, trim);
     c.store.putInode(*file);
-  } else if (batch.more) {
+  } else if (more) {
     c.store.put(Table::TRIM, key(ino.value), trim.encode());
   } else {
     KJ_ASSERT(c.store.erase(Table::TRIM, key(ino.value)), "a trim went away", ino);

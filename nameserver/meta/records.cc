@@ -24,6 +24,11 @@ class Writer {
     bytes_.insert(bytes_.end(), s.begin(), s.end());
     return *this;
   }
+  Writer& longText(const std::string& s) {
+    u32(static_cast<uint32_t>(s.size()));
+    bytes_.insert(bytes_.end(), s.begin(), s.end());
+    return *this;
+  }
   RecordBytes done() { return kj::mv(bytes_); }
 
  private:
@@ -51,10 +56,8 @@ class Reader {
     auto sec = static_cast<int64_t>(u64());
     return Time{sec, u32()};
   }
-  std::string text() {
-    auto bytes = take(u16());
-    return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
-  }
+  std::string text() { return textOf(u16()); }
+  std::string longText() { return textOf(u32()); }
   Kind kind() {
     auto v = u8();
     KJ_REQUIRE(v <= static_cast<uint8_t>(Kind::BLOCK_DEVICE), "a record with an unknown kind", v);
@@ -63,6 +66,10 @@ class Reader {
   void end() { KJ_REQUIRE(left_.size() == 0, "a record is too long", left_.size()); }
 
  private:
+  std::string textOf(size_t size) {
+    auto bytes = take(size);
+    return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
+  }
   Bytes take(size_t size) {
     KJ_REQUIRE(left_.size() >= size, "a record is too short", left_.size(), size);
     auto bytes = left_.slice(0, size);
@@ -184,6 +191,45 @@ TrimRecord TrimRecord::decode(Bytes value) {
   }
   r.end();
   return t;
+}
+
+RecordBytes XattrRecord::encode() const {
+  return Writer().text(name).longText(value).done();
+}
+
+XattrRecord XattrRecord::decode(Bytes value) {
+  Reader r(value);
+  XattrRecord x;
+  x.name = r.text();
+  x.value = r.longText();
+  r.end();
+  return x;
+}
+
+void XattrSums::add(const XattrRecord& one) {
+  count += 1;
+  listBytes += static_cast<uint32_t>(one.name.size() + 1);
+  bytes += static_cast<uint32_t>(one.name.size() + one.value.size());
+}
+
+void XattrSums::take(const XattrRecord& one) {
+  count -= 1;
+  listBytes -= static_cast<uint32_t>(one.name.size() + 1);
+  bytes -= static_cast<uint32_t>(one.name.size() + one.value.size());
+}
+
+RecordBytes XattrSums::encode() const {
+  return Writer().u32(count).u32(listBytes).u32(bytes).done();
+}
+
+XattrSums XattrSums::decode(Bytes value) {
+  Reader r(value);
+  XattrSums s;
+  s.count = r.u32();
+  s.listBytes = r.u32();
+  s.bytes = r.u32();
+  r.end();
+  return s;
 }
 
 RecordBytes SessionRecord::encode() const {

@@ -87,6 +87,28 @@ struct TrimRecord {
   static TrimRecord decode(Bytes value);
 };
 
+struct XattrRecord {
+  // One extended attribute.
+  std::string name;   // with its prefix
+  std::string value;  // at most kXattrValueBytesMax
+
+  RecordBytes encode() const;
+  static XattrRecord decode(Bytes value);
+};
+
+struct XattrSums {
+  // Over all extended attributes of one inode; there if it has any.
+  uint32_t count = 0;
+  uint32_t listBytes = 0;  // of the names, each with a NUL
+  uint32_t bytes = 0;      // of names and values
+
+  bool operator==(const XattrSums&) const = default;
+  void add(const XattrRecord& one);
+  void take(const XattrRecord& one);
+  RecordBytes encode() const;
+  static XattrSums decode(Bytes value);
+};
+
 struct SessionRecord {
   uint64_t acknowledged = 0;
   uint64_t last = 0;  // highest sequence with an answer, or acknowledged

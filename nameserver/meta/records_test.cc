@@ -69,6 +69,9 @@ TEST(Records, HaveTheBytesOfVersionOne) {
   EXPECT_EQ(hex(block.encode()), "0101000000000000000200000000000000");
   TrimRecord trim{false, 5, {{6, 7}}};
   EXPECT_EQ(hex(trim.encode()), "010005000000000000000100060000000000000007000000");
+  XattrRecord xattr{"user.a", "bc"};
+  EXPECT_EQ(hex(xattr.encode()), "010600757365722e61020000006263");
+  EXPECT_EQ(hex(XattrSums{1, 2, 3}.encode()), "01010000000200000003000000");
   SessionRecord session{1, 2, "h", "w"};
   EXPECT_EQ(hex(session.encode()), "0101000000000000000200000000000000010068010077");
   Answer answer{Errno::EXIST, InodeId(1), InodeId(2), 3, 4, {{5, 6, 7}}};
@@ -90,6 +93,8 @@ TEST(Records, HaveTheBytesOfVersionOne) {
   EXPECT_EQ(again(dirent), hex(dirent.encode()));
   EXPECT_EQ(again(row), hex(row.encode()));
   EXPECT_EQ(again(trim), hex(trim.encode()));
+  EXPECT_EQ(again(xattr), hex(xattr.encode()));
+  EXPECT_EQ(again(XattrSums{1, 2, 3}), hex(XattrSums{1, 2, 3}.encode()));
   EXPECT_EQ(again(session), hex(session.encode()));
   EXPECT_EQ(again(answer), hex(answer.encode()));
   EXPECT_EQ(again(ClusterRecord{{1, 2}, 3, 4}), hex(ClusterRecord{{1, 2}, 3, 4}.encode()));

@@ -77,6 +77,14 @@ Errno check(Context& c, const Inode& inode, schema::Setattr::Reader r) {
   return checkTimes(c, inode, r);
 }
 
+void chmodAcl(Store& store, const Inode& inode) {
+  auto acl = store.accessAcl(inode.ino);
+  if (acl.empty()) return;
+  acl.chmod(inode.mode);
+  // As many bytes as before.
+  KJ_ASSERT(store.putAcl(inode.ino, kAccessAclName, acl) == Errno::OK);
+}
+
 void setModeAndOwner(Context& c, Inode& inode, schema::Setattr::Reader r) {
   auto set = r.getSet();
   bool mayKeepGroup = c.caller.root() || c.caller.in(inode.gid);
@@ -85,9 +93,12 @@ void setModeAndOwner(Context& c, Inode& inode, schema::Setattr::Reader r) {
   if (set.getMode()) {
     inode.mode = r.getMode() & kModeBits;
     if (!c.caller.root() && !c.caller.in(inode.gid)) inode.mode &= ~kSetGid;
+    chmodAcl(c.store, inode);
   }
+  if (inode.directory()) return;
   bool given = set.getUid() || set.getGid();
-  if ((given || r.getKillSetId()) && !inode.directory()) clearSetId(inode, mayKeepGroup);
+  if (given || r.getKillSetId()) clearSetId(inode, mayKeepGroup);
+  if (given || set.getSize()) c.store.eraseXattr(inode.ino, kCapabilityName);  // there or not
 }
 
 Errno applyAccess(Context& c, Inode& inode, Answer& out) {

@@ -2,6 +2,8 @@
 
 #include "nameserver/meta/store.h"
 
+#include "common/limits.h"
+
 namespace dfs::meta {
 namespace {
 
@@ -112,17 +114,24 @@ kj::Maybe<Store::Name> Store::findName(InodeId parent, Bytes name) {
   return nullptr;
 }
 
-Outcome<uint64_t> Store::freeCookie(InodeId parent, Bytes name) {
+kj::Maybe<uint64_t> Store::freeCookieIn(Table table, InodeId ino, Bytes name) {
   auto first = firstCookie(name);
   auto wanted = first;
-  auto cursor = from(Table::DIRENT, key(parent.value, first));
+  auto cursor = from(table, key(ino.value, first));
   for (; cursor->valid(); cursor->next()) {
-    if (keyNumber(cursor->key(), 0) != parent.value) break;
+    if (keyNumber(cursor->key(), 0) != ino.value) break;
     if (keyNumber(cursor->key(), 1) != wanted) break;
     wanted += 1;
   }
-  if (wanted == first + kTiebreaks) return Errno::NO_SPACE;
+  if (wanted == first + kTiebreaks) return nullptr;
   return wanted;
+}
+
+Outcome<uint64_t> Store::freeCookie(InodeId parent, Bytes name) {
+  KJ_IF_MAYBE(cookie, freeCookieIn(Table::DIRENT, parent, name)) {
+    return *cookie;
+  }
+  return Errno::NO_SPACE;
 }
 
 void Store::putName(InodeId parent, uint64_t cookie, const Dirent& entry) {
@@ -139,6 +148,101 @@ void Store::eraseName(InodeId parent, uint64_t cookie, InodeId ino) {
 bool Store::emptyDirectory(InodeId ino) {
   auto cursor = from(Table::DIRENT, key(ino.value, 0));
   return !cursor->valid() || keyNumber(cursor->key(), 0) != ino.value;
+}
+
+// --- extended attributes ---
+
+XattrSums Store::xattrSums(InodeId ino) {
+  KJ_IF_MAYBE(value, get(Table::XATTR, key(ino.value, kCookieHead))) {
+    return XattrSums::decode(*value);
+  }
+  return XattrSums();
+}
+
+void Store::putXattrSums(InodeId ino, const XattrSums& sums) {
+  if (sums.count != 0) return put(Table::XATTR, key(ino.value, kCookieHead), sums.encode());
+  KJ_ASSERT(sums == XattrSums(), "no attributes, and yet bytes of them", ino);
+  erase(Table::XATTR, key(ino.value, kCookieHead));  // there or not
+}
+
+kj::Maybe<Store::FoundXattr> Store::findXattr(InodeId ino, std::string_view name) {
+  if (!hasXattrs(ino)) return nullptr;  // as most
+  auto first = firstCookie(bytesOf(name));
+  auto cursor = from(Table::XATTR, key(ino.value, first));
+  for (; cursor->valid(); cursor->next()) {
+    if (keyNumber(cursor->key(), 0) != ino.value) break;
+    auto cookie = keyNumber(cursor->key(), 1);
+    if (cookie >= first + kTiebreaks) break;
+    auto record = XattrRecord::decode(cursor->value());
+    if (record.name == name) return FoundXattr{cookie, kj::mv(record)};
+  }
+  return nullptr;
+}
+
+kj::Maybe<std::string> Store::xattr(InodeId ino, std::string_view name) {
+  KJ_IF_MAYBE(found, findXattr(ino, name)) {
+    return kj::mv(found->record.value);
+  }
+  return nullptr;
+}
+
+Errno Store::putXattr(InodeId ino, std::string_view name, std::string value) {
+  XattrRecord record{std::string(name), kj::mv(value)};
+  auto sums = xattrSums(ino);
+  auto old = findXattr(ino, name);
+  kj::Maybe<uint64_t> cookie;
+  KJ_IF_MAYBE(o, old) {
+    sums.take(o->record);
+    cookie = o->cookie;
+  } else {
+    cookie = freeCookieIn(Table::XATTR, ino, bytesOf(name));
+  }
+  sums.add(record);
+  if (sums.listBytes > kXattrListBytesMax || sums.bytes > kXattrBytesMax) return Errno::NO_SPACE;
+  KJ_IF_MAYBE(where, cookie) {
+    put(Table::XATTR, key(ino.value, *where), record.encode());
+    putXattrSums(ino, sums);
+    return Errno::OK;
+  }
+  return Errno::NO_SPACE;
+}
+
+bool Store::eraseXattr(InodeId ino, std::string_view name) {
+  KJ_IF_MAYBE(old, findXattr(ino, name)) {
+    auto sums = xattrSums(ino);
+    sums.take(old->record);
+    KJ_ASSERT(erase(Table::XATTR, key(ino.value, old->cookie)), "an attribute went away", ino);
+    putXattrSums(ino, sums);
+    return true;
+  }
+  return false;
+}
+
+std::vector<std::string> Store::xattrNames(InodeId ino) {
+  std::vector<std::string> names;
+  auto cursor = from(Table::XATTR, key(ino.value, kCookieHead + 1));
+  for (; cursor->valid() && keyNumber(cursor->key(), 0) == ino.value; cursor->next()) {
+    names.push_back(XattrRecord::decode(cursor->value()).name);
+  }
+  return names;
+}
+
+Acl Store::acl(InodeId ino, std::string_view name) {
+  KJ_IF_MAYBE(value, xattr(ino, name)) {
+    auto acl = Acl::parse(bytesOf(*value));
+    KJ_ASSERT(acl.ok(), "an invalid list of access rights", ino, nameOf(acl.err()));
+    return kj::mv(*acl);
+  }
+  return Acl();
+}
+
+Errno Store::putAcl(InodeId ino, std::string_view name, const Acl& acl) {
+  if (acl.empty() || (name == kAccessAclName && acl.minimal())) {
+    eraseXattr(ino, name);  // there or not
+    return Errno::OK;
+  }
+  auto bytes = acl.encode();
+  return putXattr(ino, name, textOf(Bytes(bytes.data(), bytes.size())));
 }
 
 // --- rows ---

@@ -5,18 +5,26 @@
 // Invariants:
 //   1. Values that are returned are copies and outlive the next write.
 //   2. Counts are changed by the functions that change what they count, so they cannot drift.
-//   3. A name is a DIRENT and a LINK, a row is a ROW and a BLOCK; both halves are written here.
+//   3. An inode has XattrSums exactly if it has extended attributes, and no access list that its mode
+//      could say.
+//   4. A name is a DIRENT and a LINK, a row is a ROW and a BLOCK; both halves are written here.
 
+#include "common/acl.h"
 #include "common/kv.h"
+#include "common/xattr.h"
 #include "nameserver/meta/keys.h"
 #include "nameserver/meta/records.h"
 
+#include <string_view>
 #include <vector>
 
 namespace dfs::meta {
 
-inline Bytes bytesOf(const std::string& text) {
+inline Bytes bytesOf(std::string_view text) {
   return Bytes(reinterpret_cast<const kj::byte*>(text.data()), text.size());
+}
+inline std::string textOf(Bytes bytes) {
+  return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
 }
 
 class Store {
@@ -77,6 +85,21 @@ class Store {
   void eraseName(InodeId parent, uint64_t cookie, InodeId ino);
   bool emptyDirectory(InodeId ino);
 
+  // --- extended attributes ---
+  bool hasXattrs(InodeId ino) { return has(Table::XATTR, key(ino.value, kCookieHead)); }
+  XattrSums xattrSums(InodeId ino);
+  kj::Maybe<std::string> xattr(InodeId ino, std::string_view name);
+  Errno putXattr(InodeId ino, std::string_view name, std::string value);
+  // In place of the one with that name. NO_SPACE: that would be more than one inode may have; nothing
+  // is changed then.
+  bool eraseXattr(InodeId ino, std::string_view name);  // false: it is not there
+  std::vector<std::string> xattrNames(InodeId ino);     // in order of their keys
+  Acl accessAcl(InodeId ino) { return acl(ino, kAccessAclName); }
+  Acl defaultAcl(InodeId ino) { return acl(ino, kDefaultAclName); }
+  // Empty: it has none.
+  Errno putAcl(InodeId ino, std::string_view name, const Acl& acl);
+  // An empty one, or an access list that says no more than the mode, is not kept. NO_SPACE, as above.
+
   // --- rows ---
   kj::Maybe<RowRecord> row(InodeId ino, uint64_t index);
   void putRow(InodeId ino, uint64_t index, const RowRecord& row);
@@ -93,6 +116,15 @@ class Store {
   kj::Maybe<SessionId> handedOutTo(BlockId block);
 
  private:
+  struct FoundXattr {
+    uint64_t cookie;
+    XattrRecord record;
+  };
+  kj::Maybe<FoundXattr> findXattr(InodeId ino, std::string_view name);
+  kj::Maybe<uint64_t> freeCookieIn(Table table, InodeId ino, Bytes name);
+  void putXattrSums(InodeId ino, const XattrSums& sums);
+  Acl acl(InodeId ino, std::string_view name);
+
   Kv& kv_;
 };
 

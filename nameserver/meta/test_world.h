@@ -47,6 +47,7 @@ struct TestWorld {
   uint64_t acked = 0;
   uint32_t uid = 0, gid = 0;
   std::vector<uint32_t> groups;
+  uint32_t umask = 0;
 
   bool watch = true;  // compare the store before and after each refusal (slow if it is large)
 
@@ -108,6 +109,7 @@ struct TestWorld {
       c.setName(bytesOf(name));
       c.setKind(kind);
       c.setMode(mode);
+      c.setUmask(umask);
       c.setIno(ino);
       if (kind == schema::Kind::SYMLINK) c.setTarget(bytesOf(target));
     });
@@ -171,6 +173,26 @@ struct TestWorld {
       c.setSize(size);
       c.setOpenForWrite(openForWrite);
     });
+  }
+  enum class Xattr { SET, CREATE, REPLACE, REMOVE };
+  Result xattr(uint64_t ino, const std::string& name, const std::string& value,
+               Xattr how = Xattr::SET) {
+    return run([&](auto d) {
+      auto c = d.initSetxattr();
+      c.setIno(ino);
+      c.setName(bytesOf(name));
+      c.setValue(bytesOf(value));
+      c.setCreate(how == Xattr::CREATE);
+      c.setReplace(how == Xattr::REPLACE);
+      c.setRemove(how == Xattr::REMOVE);
+    });
+  }
+  Result removexattr(uint64_t ino, const std::string& name) {
+    return xattr(ino, name, "", Xattr::REMOVE);
+  }
+  std::string xattrOf(uint64_t ino, const std::string& name) {
+    auto value = q.getxattr(InodeId(ino), name);
+    return value.ok() ? *value : nameOf(value.err()).cStr();
   }
   Result publish(uint64_t ino, uint64_t size, const std::vector<RowInfo>& rows,
                  Time mtime = {2'000'000, 0}) {

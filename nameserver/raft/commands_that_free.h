@@ -19,6 +19,8 @@ inline bool freesSpace(schema::Command::Reader command) {
     case schema::Command::Do::FORGET_SESSION:
     case schema::Command::Do::DELETE_ORPHANS:
       return true;
+    case schema::Command::Do::SETXATTR:
+      return what.getSetxattr().getRemove();
     case schema::Command::Do::SETATTR:
       return what.getSetattr().getSet().getSize();  // a truncation; growing takes no room either
     case schema::Command::Do::PUT_NODE:

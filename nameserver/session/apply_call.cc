@@ -32,6 +32,8 @@ Concerned concernedBy(schema::Command::Reader command, InodeId outcome) {
       return {outcome, InodeId(what.getRename().getToParent())};
     case Do::SETATTR:
       return {InodeId(what.getSetattr().getIno()), InodeId()};
+    case Do::SETXATTR:
+      return {InodeId(what.getSetxattr().getIno()), InodeId()};
     case Do::PUBLISH:
       return {InodeId(what.getPublish().getIno()), InodeId()};
     case Do::PUNCH:

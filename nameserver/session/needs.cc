@@ -28,6 +28,7 @@ bool namespaceCommand(Do::Which which) {
     case Do::PUBLISH:
     case Do::PUNCH:
     case Do::CLONE:
+    case Do::SETXATTR:
       return true;
     default:
       return false;
@@ -81,6 +82,9 @@ Needs needsOf(Queries& queries, schema::Command::Reader command) {
       if (r.getSet().getSize()) needs.contents = InodeId(r.getIno());
       break;
     }
+    case Do::SETXATTR:
+      needs.free.insert(InodeId(what.getSetxattr().getIno()));
+      break;
     case Do::PUBLISH: {
       InodeId ino(what.getPublish().getIno());
       needs.free.insert(ino);

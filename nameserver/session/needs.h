@@ -7,6 +7,7 @@
 //   unlink     what the name stands for, if it is a file             the name
 //   rename     what both names stand for, if they are files          both
 //   setattr    the inode; nothing for a time of access                none
+//   setxattr   the inode: a holder knows whether there are any       none
 //   publish    the inode, which the sender itself must hold          none
 //
 // Thread: the loop's. A function of the applied state: names change, so it is asked again after

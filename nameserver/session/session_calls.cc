@@ -140,6 +140,41 @@ Task<void> Sessions::readlink(
   results.setTarget(Bytes(reinterpret_cast<const kj::byte*>(target->data()), target->size()));
 }
 
+Task<void> Sessions::getxattr(
+    CallOrigin caller,
+    Ctx<schema::Session::GetxattrParams, schema::Session::GetxattrResults> context) {
+  // Nobody is recalled: who holds a file changes its attributes by commands, as everybody does.
+  auto params = context.getParams();
+  InodeId ino(params.getIno());
+  co_await admitted(caller);
+  co_await replicator_.confirm();
+  auto results = context.getResults();
+  auto name = params.getName().asChars();
+  auto value = queries_.getxattr(ino, std::string_view(name.begin(), name.size()));
+  if (deniedTo(caller, ino)) value = Errno::STALE;
+  results.setErr(value.err());
+  if (!value.ok()) co_return;
+  results.setValue(Bytes(reinterpret_cast<const kj::byte*>(value->data()), value->size()));
+}
+
+Task<void> Sessions::listxattr(
+    CallOrigin caller,
+    Ctx<schema::Session::ListxattrParams, schema::Session::ListxattrResults> context) {
+  InodeId ino(context.getParams().getIno());
+  co_await admitted(caller);
+  co_await replicator_.confirm();
+  auto results = context.getResults();
+  auto names = queries_.listxattr(ino);
+  if (deniedTo(caller, ino)) names = Errno::STALE;
+  results.setErr(names.err());
+  if (!names.ok()) co_return;
+  auto list = results.initNames(static_cast<unsigned>(names->size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
+    auto& name = (*names)[i];
+    list.set(i, Bytes(reinterpret_cast<const kj::byte*>(name.data()), name.size()));
+  }
+}
+
 Task<void> Sessions::rows(CallOrigin caller,
                           Ctx<schema::Session::RowsParams, schema::Session::RowsResults> context) {
   auto params = context.getParams();

@@ -72,6 +72,8 @@ class Sessions::SessionServer final : public schema::Session::Server {
   DFS_FORWARD(view, View, viewCall)
   DFS_FORWARD(testLock, TestLock, testLock)
   DFS_FORWARD(cancelLock, CancelLock, cancelLock)
+  DFS_FORWARD(getxattr, Getxattr, getxattr)
+  DFS_FORWARD(listxattr, Listxattr, listxattr)
 #undef DFS_FORWARD
   kj::Promise<void> lock(LockContext context) override {
     return sessions().call(caller_, &Sessions::lock, context, &Live::lockCalls,

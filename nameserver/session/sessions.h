@@ -189,6 +189,8 @@ class Sessions final : private RecallSender, private kj::TaskSet::ErrorHandler {
   DFS_SESSION_CALL(allot, Allot);
   DFS_SESSION_CALL(statfs, Statfs);
   DFS_SESSION_CALL(viewCall, View);
+  DFS_SESSION_CALL(getxattr, Getxattr);
+  DFS_SESSION_CALL(listxattr, Listxattr);
   DFS_SESSION_CALL(end, End);
   DFS_SESSION_CALL(lock, Lock);
   DFS_SESSION_CALL(testLock, TestLock);

@@ -514,6 +514,41 @@ TEST(SessionLocks, AClaimOfWhatIsAnothersEndsTheSessionAndWhatIsNotClaimedIsFree
   EXPECT_EQ(w.locked(w.b, ino, kRead), Errno::OK);
 }
 
+TEST(Sessions, AnAttributeIsSetWhenNobodyElseHoldsTheFileAndReadAtOnce) {
+  // A holder answers for itself that a file has none; so one that is set must recall it first.
+  World w;
+  w.attach(w.a);
+  w.attach(w.b);
+  auto made = w.create(w.a, "f").wait(w.world.scope);
+  uint64_t ino = made.getOutcome().getIno(), sequence = made.getGrant().getSequence();
+  w.granted(w.a, ino, sequence);
+  auto set = [&](Client& c, kj::StringPtr name) {
+    return w.apply(c, [&](auto d) {
+      auto r = d.initSetxattr();
+      r.setIno(ino);
+      r.setName(name.asBytes());
+      r.setValue(kj::StringPtr("1").asBytes());
+    });
+  };
+  auto own = set(w.a, "trusted.a").wait(w.world.scope);
+  EXPECT_EQ(own.getOutcome().getErr(), Errno::OK);
+  EXPECT_TRUE(own.getAttr().getXattrs());
+  EXPECT_TRUE(w.a.seen.recalls.empty());
+  auto get = w.b.s().getxattrRequest();
+  get.setIno(ino);
+  get.setName(kj::StringPtr("trusted.a").asBytes());
+  EXPECT_EQ(get.send().wait(w.world.scope).getValue().size(), 1u);
+  auto list = w.b.s().listxattrRequest();
+  list.setIno(ino);
+  EXPECT_EQ(list.send().wait(w.world.scope).getNames().size(), 1u);
+  EXPECT_TRUE(w.a.seen.recalls.empty());
+  auto other = set(w.b, "trusted.b");
+  EXPECT_FALSE(w.done(other));
+  EXPECT_EQ(w.a.seen.recalls.size(), 1u);
+  w.release(w.a, ino, sequence);
+  EXPECT_EQ(other.wait(w.world.scope).getOutcome().getErr(), Errno::OK);
+}
+
 TEST(Sessions, ACommandKeepsItsPlaceWhenItsCallerHasGone) {
   World w;
   w.attach(w.a);
