@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <kj/debug.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -14,18 +15,39 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdlib>
+#include <cstring>
 
 namespace dfs {
 namespace {
 
 constexpr uint32_t kRequestsPerTurn = 16;  // then the loop's other work has its turn
 
-ssize_t socketWritev(int fd, iovec* pieces, int count, void*) {
+// Set while libfuse answers INIT: what it does not know of and is said in its name. HANDLE_KILLPRIV_V2: whoever writes to a file
+// loses set-id bits and capabilities by our work, and the kernel need not ask for security.capability before each write(2), but only
+// after it was told attributes.
+thread_local uint32_t initFlags = 0;
+constexpr uint32_t kInitFlagsWanted = FUSE_HANDLE_KILLPRIV_V2;
+
+ssize_t writeAnswer(int fd, iovec* pieces, int count, void*) {
+  bool whole = count == 2 && pieces[1].iov_len >= offsetof(fuse_init_out, max_background);
+  if (initFlags != 0 && whole) static_cast<fuse_init_out*>(pieces[1].iov_base)->flags |= initFlags;
   return writev(fd, pieces, count);
 }
-ssize_t socketRead(int fd, void* into, size_t bytes, void*) {
+ssize_t readRequest(int fd, void* into, size_t bytes, void*) {
   return read(fd, into, bytes);
+}
+
+uint32_t offeredIn(const fuse_buf& buf) {
+  // Of kInitFlagsWanted, if this is INIT.
+  fuse_in_header head;
+  fuse_init_in init;
+  if (buf.size < sizeof head + offsetof(fuse_init_in, flags2)) return 0;
+  memcpy(&head, buf.mem, sizeof head);
+  if (head.opcode != FUSE_INIT) return 0;
+  memcpy(&init, static_cast<char*>(buf.mem) + sizeof head, offsetof(fuse_init_in, flags2));
+  return init.flags & kInitFlagsWanted;
 }
 
 }  // namespace
@@ -79,13 +101,19 @@ void FuseChannel::mount(kj::StringPtr mountpoint) {
              mountpoint);
   mountpoint_ = mountpoint.cStr();
   line_ = mountedAt(mountpoint_);
+  serveOn(fuse_session_fd(session_));
   watch();
 }
 
 void FuseChannel::attach(kj::AutoCloseFd fd) {
+  serveOn(fd.release());
+  watch();
+}
+
+void FuseChannel::serveOn(int fd) {
   static const fuse_custom_io io = {
-    socketWritev,
-    socketRead,
+    writeAnswer,
+    readRequest,
     nullptr,
     nullptr
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
@@ -93,9 +121,8 @@ void FuseChannel::attach(kj::AutoCloseFd fd) {
     nullptr
 #endif
   };
-  int rc = fuse_session_custom_io(session_, &io, fd.release());
+  int rc = fuse_session_custom_io(session_, &io, fd);
   KJ_REQUIRE(rc == 0, "libfuse does not take the descriptor", rc);
-  watch();
 }
 
 void FuseChannel::watch() {
@@ -117,10 +144,12 @@ bool FuseChannel::receive() {
     ended_ = true;
     return false;
   }
+  initFlags = offeredIn(buf);
   if ((buf.flags & FUSE_BUF_IS_FD) == 0) {
     translateNewer(kj::arrayPtr(static_cast<kj::byte*>(buf.mem), buf.size));
   }
   fuse_session_process_buf(session_, &buf);
+  initFlags = 0;
   if (fuse_session_exited(session_)) ended_ = true;
   return true;
 }

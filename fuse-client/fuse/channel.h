@@ -52,6 +52,7 @@ class FuseChannel {
   // What is mounted there now is this session.
   bool receive();
   // One request; false when there is none now.
+  void serveOn(int fd);
   void watch();
 
   kj::UnixEventPort& port_;

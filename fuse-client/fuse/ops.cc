@@ -16,8 +16,9 @@ FuseOps& opsOf(fuse_req_t req) {
   return *static_cast<FuseOps*>(fuse_req_userdata(req));
 }
 
-template <typename Work> void with(fuse_req_t req, Work&& work) {
+template <typename Work> void with(fuse_req_t req, Work&& work, bool asksAnew = true) {
   auto& ops = opsOf(req);
+  if (asksAnew) ops.seen().asks(fuse_req_ctx(req)->pid);
   serve(ops.serving(), req, [&](Request& r) { return work(ops, r); });
 }
 
@@ -26,12 +27,13 @@ void init(void*, fuse_conn_info* connection) {
   // (AUTO_INVAL), for a stopped client cannot say that its lease has ended.
   connection->want &= ~(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_EXPLICIT_INVAL_DATA |
                         FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
-  // HANDLE_KILLPRIV: without it the kernel takes set-id bits away by a chmod in the writer's name, who may
+  // POSIX_ACL: the kernel asks for lists of access rights and goes by them. DONT_MASK: where a directory has a
+  // default list the umask counts for nothing, and the name server knows that. HANDLE_KILLPRIV: without it the kernel takes set-id bits away by a chmod in the writer's name, who may
   // not do that.
   unsigned wanted = FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
                     FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
                     FUSE_CAP_ASYNC_DIO | FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_POSIX_LOCKS |
-                    FUSE_CAP_FLOCK_LOCKS;
+                    FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
   connection->want |= wanted & connection->capable;
   connection->max_write = kWriteBytesMax;
   connection->max_readahead = kReadAheadBytes;
@@ -208,6 +210,24 @@ void statfs(fuse_req_t req, fuse_ino_t) {
   with(req, [&](FuseOps& o, Request& r) { return o.statfs(r); });
 }
 
+void setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, size_t bytes,
+              int flags) {
+  auto copy = kj::heapArray(reinterpret_cast<const kj::byte*>(value), bytes);
+  with(req, [&](FuseOps& o, Request& r) {
+    return o.setxattr(r, o.inode(ino), name, kj::mv(copy), flags);
+  });
+}
+void getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t room) {
+  with(
+      req, [&](FuseOps& o, Request& r) { return o.getxattr(r, o.inode(ino), name, room); }, false);
+}
+void listxattr(fuse_req_t req, fuse_ino_t ino, size_t room) {
+  with(req, [&](FuseOps& o, Request& r) { return o.listxattr(r, o.inode(ino), room); });
+}
+void removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
+  with(req, [&](FuseOps& o, Request& r) { return o.removexattr(r, o.inode(ino), name); });
+}
+
 fuse_lowlevel_ops makeTable() {
   fuse_lowlevel_ops t{};
   t.init = init;
@@ -243,6 +263,10 @@ fuse_lowlevel_ops makeTable() {
   t.fallocate = fallocate;
   t.lseek = lseek;
   t.copy_file_range = copyFileRange;
+  t.setxattr = setxattr;
+  t.getxattr = getxattr;
+  t.listxattr = listxattr;
+  t.removexattr = removexattr;
   return t;
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/limits.h"
 #include "fuse-client/fuse/request.h"
+#include "fuse-client/fuse/seen_attributes.h"
 #include "fuse-client/vfs/vfs.h"
 
 namespace dfs {
@@ -20,7 +21,8 @@ class FuseOps {
   static const fuse_lowlevel_ops& table();
   // Its userdata is a FuseOps.
 
-  // The work behind each operation, by file: ops_names.cc, ops_attributes.cc, ops_file.cc, ops_directory.cc, ops_locks.cc.
+  // The work behind each operation, by file: ops_names.cc, ops_attributes.cc, ops_file.cc, ops_directory.cc, ops_locks.cc,
+  // ops_xattrs.cc.
   Task<void> lookup(Request& r, InodeId parent, std::string name);
   Task<void> mknod(Request& r, InodeId parent, std::string name, mode_t mode, dev_t rdev);
   Task<void> mkdir(Request& r, InodeId parent, std::string name, mode_t mode);
@@ -36,6 +38,13 @@ class FuseOps {
   Task<void> statx(Request& r, InodeId ino);
   Task<void> setattr(Request& r, InodeId ino, SetAttr set, kj::Maybe<FileHandle> handle);
   Task<void> statfs(Request& r);
+
+  Task<void> setxattr(Request& r, InodeId ino, std::string name, kj::Array<kj::byte> value,
+                      int flags);
+  Task<void> getxattr(Request& r, InodeId ino, std::string name, size_t room);
+  Task<void> listxattr(Request& r, InodeId ino, size_t room);
+  // room 0: how much there is. RANGE: more than that.
+  Task<void> removexattr(Request& r, InodeId ino, std::string name);
 
   Task<void> create(Request& r, InodeId parent, std::string name, mode_t mode, fuse_file_info fi);
   Task<void> open(Request& r, InodeId ino, fuse_file_info fi);
@@ -70,6 +79,7 @@ class FuseOps {
   fuse_ino_t node(InodeId ino) const { return ino == vfs_.root() ? FUSE_ROOT_ID : ino.value; }
 
   Serving& serving() { return serving_; }
+  SeenAttributes& seen() { return seen_; }
   void stop();
   // Drops all work under way: each request is answered with EIO, and so is each that comes later.
   // REQUIRES: not called by that work.
@@ -85,9 +95,13 @@ class FuseOps {
   kj::Maybe<Caller> unprivilegedOf(const Request& r);
   // Of whom a change of contents takes the set-id bits away.
   void replyEntry(Request& r, Outcome<Attr> made);
+  void saw(const Request& r, const Attr& attr) {
+    seen_.told(r.context().pid, attr.ino, attr.xattrs);
+  }
 
   Vfs& vfs_;
   CallerStatus& callers_;
+  SeenAttributes seen_;
   Errors errors_;
   Serving serving_;
 };

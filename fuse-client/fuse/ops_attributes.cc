@@ -103,6 +103,7 @@ Task<void> FuseOps::getattr(Request& r, InodeId ino, kj::Maybe<FileHandle> toRea
     r.error(attr.err());
     co_return;
   }
+  saw(r, *attr);
   r.attr(toStat(*attr));
 }
 
@@ -124,6 +125,7 @@ Task<void> FuseOps::setattr(Request& r, InodeId ino, SetAttr set, kj::Maybe<File
     r.error(attr.err());
     co_return;
   }
+  saw(r, *attr);
   r.attr(toStat(*attr));
 }
 

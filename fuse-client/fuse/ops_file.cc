@@ -25,6 +25,7 @@ Task<void> FuseOps::create(Request& r, InodeId parent, std::string name, mode_t 
     co_return;
   }
   fill(fi, made->opened);
+  saw(r, made->attr);
   if (r.created(toEntry(made->attr), fi)) co_return;
   vfs_.forget(made->attr.ino, 1);
   auto err = co_await vfs_.release(made->opened.handle);

@@ -4,6 +4,7 @@ namespace dfs {
 
 void FuseOps::replyEntry(Request& r, Outcome<Attr> made) {
   if (!made.ok()) return r.error(made.err());
+  saw(r, *made);
   auto entry = toEntry(*made);
   entry.ino = node(made->ino);
   if (!r.entry(entry)) vfs_.forget(made->ino, 1);

@@ -59,6 +59,7 @@ class Request {
   void noSuchOffset() { fuse_reply_err(take(), ENXIO); }
   void locked(const struct flock& lock) { fuse_reply_lock(take(), &lock); }
   void hostError(int host) { fuse_reply_err(take(), host); }
+  void room(size_t bytes) { fuse_reply_xattr(take(), bytes); }
   void link(const char* target) { fuse_reply_readlink(take(), target); }
   void statfs(const struct statvfs& st) { fuse_reply_statfs(take(), &st); }
 

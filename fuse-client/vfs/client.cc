@@ -231,6 +231,7 @@ Attr Client::attrOf(schema::Attr::Reader r) {
   a.ctime = fromWire(r.getCtime());
   a.btime = fromWire(r.getBtime());
   a.blockBytes = r.getBlockBytes();
+  a.xattrs = r.getXattrs();
   return a;
 }
 

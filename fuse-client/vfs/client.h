@@ -1,7 +1,7 @@
 #pragma once
-// The Vfs: one class, its topics in a file each (names.cc, directories.cc, attributes.cc, lease.cc,
-// file_read.cc, file_write.cc, file_space.cc, file_seek.cc, file_clone.cc, file_sync.cc, pages.cc,
-// session_end.cc).
+// The Vfs: one class, its topics in a file each (names.cc, directories.cc, attributes.cc, xattrs.cc,
+// lease.cc, file_read.cc, file_write.cc, file_space.cc, file_seek.cc, file_clone.cc, file_sync.cc,
+// pages.cc, session_end.cc).
 //
 // Thread: the loop's. Owner: whoever called newVfs.
 // Invariants:
@@ -10,6 +10,7 @@
 //   2. No call waits, holding something, for what a recall's answer needs (G9).
 //   3. No attributes reach the caller before pages of another data version are gone (V7).
 
+#include "common/acl.h"
 #include "fuse-client/remote/ranges.h"
 #include "fuse-client/remote/storage_client.h"
 #include "fuse-client/vfs/accesses.h"
@@ -47,6 +48,11 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   kj::Promise<Outcome<Attr>> setattr(InodeId ino, SetAttr set, kj::Maybe<FileHandle> handle,
                                      Caller caller) override;
   kj::Promise<Outcome<FsStat>> statfs() override;
+  kj::Promise<Errno> setxattr(InodeId ino, std::string name, kj::Array<kj::byte> value,
+                              Replace replace, Caller caller) override;
+  kj::Promise<Outcome<kj::Array<kj::byte>>> getxattr(InodeId ino, std::string name) override;
+  kj::Promise<Outcome<std::vector<std::string>>> listxattr(InodeId ino, Caller caller) override;
+  kj::Promise<Errno> removexattr(InodeId ino, std::string name, Caller caller) override;
   kj::Promise<Outcome<Created>> create(InodeId parent, std::string name, uint32_t mode, int flags,
                                        Caller caller) override;
   kj::Promise<Outcome<Opened>> open(InodeId ino, int flags, Caller caller) override;
@@ -167,6 +173,14 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   Task<Outcome<Attr>> deliver(Attr attr, DataVersion version, uint64_t asked);
   // What the kernel is told: with what is only known here, and after old pages are gone. `asked`:
   // leasesDropped_ when it was sent. STALE: ask again, the lease went meanwhile.
+
+  // --- xattrs.cc
+  Task<Errno> changeXattr(InodeId ino, Fill fill);
+  Task<Outcome<kj::Array<kj::byte>>> getxattrNow(InodeId ino, std::string name);
+  Task<Outcome<std::vector<std::string>>> listxattrNow(InodeId ino, bool trusted);
+  Task<Errno> dropCapability(kj::Own<File> file, const LeaseUse& use);
+  // As a local disk does it before a write, also of root.
+  Task<Outcome<Acl>> accessAclOf(Attr attr);  // empty: it has none
 
   // --- lease.cc
   Task<Outcome<kj::Own<LeaseUse>>> exclusive(kj::Own<File> file, bool append = false);

@@ -34,6 +34,7 @@ struct Inode {
   Time mtime{1, 0};
   std::map<uint64_t, FileRow> rows;
   std::map<std::string, uint64_t> names;
+  std::map<std::string, std::string> xattrs;
   uint64_t holder = 0;  // session
   uint64_t sequence = 0;
 };
@@ -77,7 +78,7 @@ class Cluster {
   Signal changed;
 
   uint64_t creates = 0;
-  uint64_t claimed = 0, rowsCalls = 0, published = 0;
+  uint64_t claimed = 0, rowsCalls = 0, published = 0, xattrCalls = 0;
   bool loseNextAnswer = false;  // of a mutation: applied, and then the connection goes
   kj::Function<void()> onRows = []() {};
   kj::Function<void()> onSync = []() {};
@@ -102,6 +103,7 @@ inline void attrTo(uint64_t ino, const Inode& i, schema::Attr::Builder b) {
   uint64_t allocated = 0;
   for (auto& [index, row] : i.rows) allocated += row.end;
   b.setAllocated(allocated);
+  b.setXattrs(!i.xattrs.empty());
 }
 
 class SessionServer final : public schema::Session::Server {
@@ -263,8 +265,28 @@ class SessionServer final : public schema::Session::Server {
     return kj::READY_NOW;
   }
   kj::Promise<void> apply(ApplyContext x) override;
+  kj::Promise<void> getxattr(GetxattrContext x) override {
+    ++c_.xattrCalls;
+    auto& xattrs = c_.inodes[x.getParams().getIno()].xattrs;
+    auto name = x.getParams().getName().asChars();
+    auto found = xattrs.find(std::string(name.begin(), name.size()));
+    x.getResults().setErr(found == xattrs.end() ? Errno::NO_DATA : Errno::OK);
+    if (found != xattrs.end()) x.getResults().setValue(dataOf(found->second));
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> listxattr(ListxattrContext x) override {
+    ++c_.xattrCalls;
+    auto& xattrs = c_.inodes[x.getParams().getIno()].xattrs;
+    auto list = x.getResults().initNames(xattrs.size());
+    uint32_t n = 0;
+    for (auto& [name, value] : xattrs) list.set(n++, dataOf(name));
+    return kj::READY_NOW;
+  }
 
  private:
+  static capnp::Data::Reader dataOf(const std::string& text) {
+    return capnp::Data::Reader(reinterpret_cast<const kj::byte*>(text.data()), text.size());
+  }
   static void rowsTo(const Inode& i, capnp::List<schema::Row>::Builder list) {
     uint32_t n = 0;
     for (auto& [index, row] : i.rows) {
@@ -307,7 +329,7 @@ inline std::pair<Errno, uint64_t> SessionServer::perform(schema::Command::Reader
     auto ino = c_.nextIno++;
     names[text(create.getName())] = ino;
     c_.inodes[ino].kind = create.getKind();
-    c_.inodes[ino].mode = create.getMode();
+    c_.inodes[ino].mode = create.getMode() & ~create.getUmask();
     c_.inodes[ino].blockBytes = c_.blockBytes;
     return {Errno::OK, ino};
   }
@@ -362,6 +384,19 @@ inline std::pair<Errno, uint64_t> SessionServer::perform(schema::Command::Reader
     }
     if (set.getSet().getMtime()) i.mtime = fromWire(set.getMtime());
     ++i.version;
+    return {Errno::OK, set.getIno()};
+  }
+  if (what.isSetxattr()) {
+    auto set = what.getSetxattr();
+    auto& i = c_.inodes[set.getIno()];
+    bool there = i.xattrs.count(text(set.getName())) != 0;
+    if (there && set.getCreate()) return {Errno::EXIST, 0};
+    if (!there && (set.getReplace() || set.getRemove())) return {Errno::NO_DATA, 0};
+    if (set.getRemove()) {
+      i.xattrs.erase(text(set.getName()));
+    } else {
+      i.xattrs[text(set.getName())] = text(set.getValue());
+    }
     return {Errno::OK, set.getIno()};
   }
   if (what.isRename()) {

@@ -140,6 +140,7 @@ Task<Outcome<uint64_t>> Client::cloneNow(kj::Own<File> from, uint64_t fromOffset
   if (!same) highPublishing = co_await high.publishing.alone();
   if (!leases.good()) co_return Errno::IO;
 
+  if (from->map.size() <= fromOffset) co_return uint64_t(0);  // set-id bits stay where nothing comes
   auto& use = same ? *leases.from : *leases.to;
   auto err = co_await killSetIdOf(kj::addRef(*to), unprivileged, use);
   if (err != Errno::OK) co_return err;

@@ -102,6 +102,10 @@ Task<Errno> Client::fallocateNow(kj::Own<File> file, SpaceChange change, Range r
 
 Task<Errno> Client::killSetIdOf(kj::Own<File> file, const kj::Maybe<Caller>& unprivileged,
                                 const LeaseUse& use) {
+  if (!file->lacksCapability()) {
+    auto err = co_await dropCapability(kj::addRef(*file), use);
+    if (err != Errno::OK) co_return err;
+  }
   KJ_IF_MAYBE(caller, unprivileged) {
     if ((file->mode & kSetIdBits) != 0) {
       auto err = co_await killSetId(kj::mv(file), *caller, use);

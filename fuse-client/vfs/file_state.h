@@ -79,6 +79,14 @@ struct File : public kj::Refcounted {
            !uncovered.empty();
   }
 
+  // --- extended attributes: right under the lease, for another session's change recalls it
+  bool xattrs = true;           // it has some
+  bool capability = true;       // security.capability may be among them
+  uint32_t xattrsChanging = 0;  // commands of this mount on their way
+  uint64_t xattrChanges = 0;    // such commands so far: an answer asked for before one is none
+  bool lacksXattrs() const { return held() && !xattrs && xattrsChanging == 0; }
+  bool lacksCapability() const { return held() && (!xattrs || !capability) && xattrsChanging == 0; }
+
   // --- work
   FifoLock ops;         // writes share it; truncation and appends are alone
   FifoLock publishing;  // one publish, or command that needs it published, at a time

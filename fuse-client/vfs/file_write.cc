@@ -156,6 +156,10 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
       if (err != Errno::OK) co_return err;
     }
   }
+  if (!file->lacksCapability()) {
+    auto err = co_await dropCapability(kj::addRef(*file), *use);
+    if (err != Errno::OK) co_return err;
+  }
   if (writing.how.append && (writing.offset + asked) % kKernelPageBytes == 0) {
     // Before it is answered, early perhaps.
     tasks_.add(awaitRest(kj::heap<LeaseUse>(kj::addRef(*file)), kj::addRef(*file), request.id()));

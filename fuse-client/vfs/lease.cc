@@ -59,6 +59,7 @@ Task<void> Client::acquire(kj::Own<File> file) {
   while (!file->held()) {
     auto ino = file->ino.value;
     auto era = names_.era();
+    auto changes = file->xattrChanges;
     auto tried = co_await attempt(kj::Promise<capnp::Response<schema::Session::AcquireResults>>(
         names_.ask<schema::Session::AcquireResults>([ino](schema::Session::Client& session) {
           auto request = session.acquireRequest();
@@ -80,6 +81,7 @@ Task<void> Client::acquire(kj::Own<File> file) {
       continue;
     }
     install(*file, grant, answer.getAttr());
+    if (file->xattrChanges != changes) file->xattrs = true;
     file->map.reset(answer.getAttr().getSize(), answer.getAttr().getBlockBytes(),
                     answer.getRowsComplete());
     for (auto row : answer.getRows()) {
@@ -111,6 +113,8 @@ void Client::install(File& file, schema::Grant::Reader grant, schema::Attr::Read
   file.mtime = fromWire(attr.getMtime());
   file.mtimeSet = file.mtime > fromWire(attr.getCtime());
   file.mode = attr.getMode();
+  file.xattrs = attr.getXattrs();
+  file.capability = true;
   if (attr.getBlockBytes() != 0) file.blockBytes = attr.getBlockBytes();
   file.mtimeDirty = false;
   file.dataDirty = false;

@@ -19,21 +19,18 @@ capnp::Data::Reader bytesOf(const std::string& text) {
   return capnp::Data::Reader(reinterpret_cast<const kj::byte*>(text.data()), text.size());
 }
 
-bool mayOpen(const Attr& attr, int flags, const Caller& caller) {
+bool mayOpen(const Attr& attr, const Acl& acl, int flags, const Caller& caller) {
   // What the kernel checks after a LOOKUP and not after a CREATE (G8).
   uint32_t want = 0;
   int access = flags & O_ACCMODE;
   if (access != O_WRONLY) want |= 4;
   if (access != O_RDONLY) want |= 2;
   if (caller.uid == 0) return true;
-  uint32_t shift = 0;
-  if (caller.uid == attr.uid) {
-    shift = 6;
-  } else if (caller.gid == attr.gid || std::find(caller.groups.begin(), caller.groups.end(),
-                                                 attr.gid) != caller.groups.end()) {
-    shift = 3;
-  }
-  return ((attr.mode >> shift) & want) == want;
+  auto in = [&caller](uint32_t gid) {
+    auto& groups = caller.groups;
+    return gid == caller.gid || std::find(groups.begin(), groups.end(), gid) != groups.end();
+  };
+  return permits({attr.mode, attr.uid, attr.gid}, acl, caller.uid, in, want);
 }
 
 }  // namespace
@@ -125,14 +122,15 @@ kj::Promise<Outcome<Attr>> Client::mknod(InodeId parent, std::string name, schem
                                          uint32_t mode, uint64_t rdev, Caller caller) {
   if (options_.readOnly) return Outcome<Attr>(Errno::RO_FS);
   if (name.size() > kNameBytesMax) return Outcome<Attr>(Errno::NAME_TOO_LONG);
-  mode &= ~caller.umask & 07777;
-  return soft(kj::Promise<Outcome<Attr>>(
-      makeNow(kj::mv(caller), [parent, name, kind, mode, rdev](schema::Command::Builder command) {
+  auto umask = caller.umask;
+  return soft(kj::Promise<Outcome<Attr>>(makeNow(
+      kj::mv(caller), [parent, name, kind, mode, umask, rdev](schema::Command::Builder command) {
         auto create = command.getDo().initCreate();
         create.setParent(parent.value);
         create.setName(bytesOf(name));
         create.setKind(kind);
-        create.setMode(mode);
+        create.setMode(mode & 07777);
+        create.setUmask(umask);
         create.setRdev(rdev);
       })));
 }
@@ -167,7 +165,7 @@ kj::Promise<Outcome<Vfs::Created>> Client::create(InodeId parent, std::string na
   if (options_.readOnly) return Outcome<Created>(Errno::RO_FS);
   if (name.size() > kNameBytesMax) return Outcome<Created>(Errno::NAME_TOO_LONG);
   return soft(kj::Promise<Outcome<Created>>(
-      createNow(parent, kj::mv(name), mode & ~caller.umask & 07777, flags, kj::mv(caller))));
+      createNow(parent, kj::mv(name), mode & 07777, flags, kj::mv(caller))));
 }
 
 Task<Outcome<Vfs::Created>> Client::createNow(InodeId parent, std::string name, uint32_t mode,
@@ -182,6 +180,7 @@ Task<Outcome<Vfs::Created>> Client::createNow(InodeId parent, std::string name, 
           create.setKind(schema::Kind::FILE);
           create.setMode(mode);
           create.setUnnamed(name.empty());
+          create.setUmask(caller.umask);
         });
     if (applied.err == Errno::OK) {
       auto response = kj::mv(KJ_ASSERT_NONNULL(applied.response));
@@ -230,7 +229,9 @@ Task<Outcome<Vfs::Created>> Client::createLost(InodeId parent, std::string name,
   if (found->kind != schema::Kind::FILE) co_return Errno::STALE;  // a link: a walk's work
   bool truncates = (flags & O_TRUNC) != 0;
   int wanted = truncates && (flags & O_ACCMODE) == O_RDONLY ? (flags | O_RDWR) : flags;
-  if (!mayOpen(*found, wanted, caller)) co_return Errno::ACCESS;
+  auto acl = co_await accessAclOf(*found);
+  if (!acl.ok()) co_return acl.err();
+  if (!mayOpen(*found, *acl, wanted, caller)) co_return Errno::ACCESS;
   if (truncates) {
     SetAttr set;
     set.size = true;

@@ -37,6 +37,7 @@ struct Attr {
   uint64_t allocated = 0;  // bytes
   Time atime, mtime, ctime, btime;
   uint32_t blockBytes = 0;
+  bool xattrs = false;  // it has extended attributes
 };
 
 struct Caller {
@@ -143,6 +144,18 @@ class Vfs {
   virtual kj::Promise<Outcome<Attr>> setattr(InodeId ino, SetAttr set, kj::Maybe<FileHandle> handle,
                                              Caller caller) = 0;
   virtual kj::Promise<Outcome<FsStat>> statfs() = 0;
+
+  // --- extended attributes, lists of access rights (ACLs) among them
+  enum class Replace { EITHER, CREATE, REPLACE };
+  virtual kj::Promise<Errno> setxattr(InodeId ino, std::string name, kj::Array<kj::byte> value,
+                                      Replace replace, Caller caller) = 0;
+  // EXIST, NO_DATA: as `replace` says. NOT_SUP: of a name like this there is none. NO_SPACE: kXattrBytesMax,
+  // kXattrListBytesMax. An ACL changes the mode with it.
+  virtual kj::Promise<Outcome<kj::Array<kj::byte>>> getxattr(InodeId ino, std::string name) = 0;
+  // NO_DATA: it is not there. Answered from the lease where the file has none.
+  virtual kj::Promise<Outcome<std::vector<std::string>>> listxattr(InodeId ino, Caller caller) = 0;
+  // trusted.* for root alone.
+  virtual kj::Promise<Errno> removexattr(InodeId ino, std::string name, Caller caller) = 0;
 
   // --- files
   struct Opened {

@@ -84,12 +84,19 @@ Inode newInode(Context& c, schema::Create::Reader r, InodeId ino, const Inode& p
   return inode;
 }
 
+void addNew(Context& c, schema::Create::Reader r, InodeId ino, const Inode& parent) {
+  auto inode = newInode(c, r, ino, parent);
+  auto acls = inheritAcls(c.store, parent, r.getUmask(), inode);
+  c.store.addInode(inode);
+  putAcls(c.store, ino, acls);
+}
+
 Errno createUnnamed(Context& c, schema::Create::Reader r, const Inode& parent, Answer& out) {
   if (!c.caller.may(parent, kMayWrite)) return Errno::ACCESS;
   auto ino = checkInodeNumber(c, InodeId(r.getIno()));
   if (!ino.ok()) return ino.err();
   useInodeNumber(c.store, *ino);
-  c.store.addInode(newInode(c, r, *ino, parent));
+  addNew(c, r, *ino, parent);
   c.store.addOrphan(*ino, true);
   out.ino = *ino;
   return Errno::OK;
@@ -154,10 +161,7 @@ Errno applyCreate(Context& c, schema::Create::Reader r, Answer& out) {
   if (!cookie.ok()) return cookie.err();
 
   useInodeNumber(c.store, *ino);
-  auto inode = newInode(c, r, *ino, *parent);
-  auto acls = inheritAcls(c.store, *parent, r.getUmask(), inode);
-  c.store.addInode(inode);
-  putAcls(c.store, *ino, acls);
+  addNew(c, r, *ino, *parent);
   c.store.putName(
       parent->ino, *cookie,
       {*ino, r.getKind(), std::string(reinterpret_cast<const char*>(name.begin()), name.size())});

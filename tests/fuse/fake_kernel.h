@@ -74,12 +74,12 @@ class FakeKernel {
     send(FUSE_INTERRUPT, 0, bytesOf(in), unique | 1);
   }
 
-  FakeReply init() {
+  FakeReply init(uint32_t flags = 0x7fffffff) {
     fuse_init_in in{};
     in.major = FUSE_KERNEL_VERSION;
     in.minor = FUSE_KERNEL_MINOR_VERSION;
     in.max_readahead = 128 << 10;
-    in.flags = 0x7fffffff;
+    in.flags = flags;
     return call(FUSE_INIT, 0, bytesOf(in));
   }
 

@@ -66,6 +66,7 @@ class FakeVfs final : public Vfs {
   InodeId rootInode = kRootInode;
   bool deafToSignals = false;  // a lock's wait is not ended by them
 
+  Line<Outcome<std::vector<std::string>>> lists;
   Line<Outcome<Attr>> attrs;
   Line<Errno> errnos;
   Line<Outcome<std::string>> texts;
@@ -136,6 +137,31 @@ class FakeVfs final : public Vfs {
   kj::Promise<Outcome<FsStat>> statfs() override {
     note("statfs");
     return Outcome<FsStat>(FsStat{1 << 20, 1 << 19, 1000, 900, 4 << 20, 255});
+  }
+  kj::Promise<Errno> setxattr(InodeId ino, std::string name, kj::Array<kj::byte> value,
+                              Replace replace, Caller who) override {
+    caller = who;
+    written.assign(reinterpret_cast<const char*>(value.begin()), value.size());
+    return err("setxattr", ino, name, static_cast<int>(replace));
+  }
+  kj::Promise<Outcome<kj::Array<kj::byte>>> getxattr(InodeId ino, std::string name) override {
+    note("getxattr", ino, name);
+    return datas.take([]() {
+      auto data = kj::heapArray<kj::byte>(5);
+      memcpy(data.begin(), "value", 5);
+      return Outcome<kj::Array<kj::byte>>(kj::mv(data));
+    });
+  }
+  kj::Promise<Outcome<std::vector<std::string>>> listxattr(InodeId ino, Caller who) override {
+    caller = who;
+    note("listxattr", ino);
+    return lists.take([]() {
+      return Outcome<std::vector<std::string>>(std::vector<std::string>{"user.a", "user.bc"});
+    });
+  }
+  kj::Promise<Errno> removexattr(InodeId ino, std::string name, Caller who) override {
+    caller = who;
+    return err("removexattr", ino, name);
   }
   kj::Promise<Outcome<Created>> create(InodeId parent, std::string name, uint32_t mode, int flags,
                                        Caller who) override {

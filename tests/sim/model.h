@@ -19,6 +19,7 @@ struct ModelNode {
   uint32_t nlink = 1;
   std::string bytes;   // of a file
   std::string target;  // of a symlink
+  std::map<std::string, std::string> xattrs;
   std::map<std::string, std::shared_ptr<ModelNode>> entries;
   ModelNode* parent = nullptr;  // of a directory
 

@@ -5,6 +5,7 @@
 //   1. Before what a client has not synced may be lost, it has synced everything and is left alone:
 //      so every answer is exact. Where a client is killed amid an operation, that is the next one.
 
+#include "common/xattr.h"
 #include "tests/sim/model.h"
 #include "tests/sim/workload.h"
 
@@ -106,7 +107,7 @@ class ModelWorkload final : public Workload {
   }
   void expectAttr(const std::string& what, const Attr& attr, const ModelNode& node) {
     if (attr.kind != node.kind || attr.nlink != node.nlink || attr.mode != node.mode ||
-        (!node.directory() && attr.size != node.size())) {
+        attr.xattrs == node.xattrs.empty() || (!node.directory() && attr.size != node.size())) {
       journal_.fail(what + ": kind " + std::to_string(static_cast<int>(attr.kind)) + " nlink " +
                     std::to_string(attr.nlink) + " mode " + std::to_string(attr.mode) + " size " +
                     std::to_string(attr.size) + ", and not nlink " + std::to_string(node.nlink) +
@@ -255,7 +256,10 @@ class ModelWorkload final : public Workload {
       int flags = random_.chance(20) ? O_RDWR | O_TRUNC : O_RDWR;
       auto opened = co_await c.call(c.vfs->open(attr->ino, flags, {}));
       if (!expect(what, opened, Errno::OK)) co_return;
-      if ((flags & O_TRUNC) != 0) node->bytes.clear();
+      if ((flags & O_TRUNC) != 0) {
+        node->bytes.clear();
+        node->xattrs.erase(std::string(kCapabilityName));
+      }
       handles_.push_back({client, c.starts, attr->ino, opened->handle, node});
       c.kernel->hold(attr->ino);
     } else {
@@ -281,7 +285,7 @@ class ModelWorkload final : public Workload {
     auto& c = cluster_.client(h.client);
     if (!c.attached || away_.count(h.client) != 0 || c.starts != h.start) co_return;
     auto what = c.machine + " ino " + std::to_string(h.ino.value) + " ";
-    auto kind = random_.below(26);
+    auto kind = random_.below(28);
     auto offset = place(*h.node);
     auto bytes = static_cast<uint32_t>(1 + random_.below(random_.chance(20) ? 40'000 : 5000));
     auto range = std::to_string(offset) + "+" + std::to_string(bytes);
@@ -297,6 +301,7 @@ class ModelWorkload final : public Workload {
           c.kernel->write(*c.vfs, h.ino, h.handle, offset, data, append)));
       if (!expect(what, done, Errno::OK)) co_return;
       if (*done != bytes) journal_.fail(what + " was short");
+      h.node->xattrs.erase(std::string(kCapabilityName));
       Model::write(*h.node, append ? h.node->bytes.size() : offset, data);
     } else if (kind < 13) {
       now_ = what += "read " + range;
@@ -309,6 +314,7 @@ class ModelWorkload final : public Workload {
       set.to.size = size;
       auto done = co_await c.call(c.vfs->setattr(h.ino, set, h.handle, {}));
       h.node->bytes.resize(size, '\0');
+      h.node->xattrs.erase(std::string(kCapabilityName));
       if (expect(what, done, Errno::OK)) expectAttr(what, *done, *h.node);
     } else if (kind < 16) {
       now_ = what += "chmod";
@@ -326,6 +332,8 @@ class ModelWorkload final : public Workload {
       co_await changeSpace(&c, h, offset, random_.chance(30) ? 150'000 : bytes, what);
     } else if (kind < 24) {
       co_await copy(&c, h, offset, what);
+    } else if (kind < 26) {
+      co_await onXattrs(&c, h, what);
     } else {
       now_ = what += "close";
       auto err = co_await c.call(c.vfs->flush(h.handle));
@@ -353,6 +361,8 @@ class ModelWorkload final : public Workload {
     expect(what, err, Errno::OK);
     auto& all = h.node->bytes;
     if (!keepSize && all.size() < offset + bytes) all.resize(offset + bytes, '\0');
+    bool nothing = change == SpaceChange::PUNCH && offset >= all.size();
+    if (!nothing) h.node->xattrs.erase(std::string(kCapabilityName));
     if (change == SpaceChange::ALLOCATE || offset >= all.size()) co_return;
     auto count = kj::min(bytes, all.size() - offset);
     all.replace(offset, count, std::string(count, '\0'));
@@ -393,7 +403,35 @@ class ModelWorkload final : public Workload {
       done += *some;
     }
     if (done != there) journal_.fail(what + " copied " + std::to_string(done));
+    if (there > 0) h.node->xattrs.erase(std::string(kCapabilityName));
     Model::write(*h.node, to, data);
+  }
+
+  Task<void> onXattrs(SimClient* c, Open h, std::string what) {
+    auto& all = h.node->xattrs;
+    std::string n = random_.chance(50) ? "user." + name() : std::string(kCapabilityName);
+    bool there = all.count(n) != 0;
+    now_ = what += "attribute " + n;
+    if (random_.chance(60)) {
+      auto replace = static_cast<Vfs::Replace>(random_.below(3));
+      auto wanted = replace == Vfs::Replace::CREATE && there     ? Errno::EXIST
+                    : replace == Vfs::Replace::REPLACE && !there ? Errno::NO_DATA
+                                                                 : Errno::OK;
+      auto value = std::to_string(random_.next());
+      auto bytes = kj::heapArray(reinterpret_cast<const kj::byte*>(value.data()), value.size());
+      auto err = co_await c->call(c->vfs->setxattr(h.ino, n, kj::mv(bytes), replace, {}));
+      if (wanted == Errno::OK) all[n] = value;
+      expect(what + " set", err, wanted);
+    } else if (random_.chance(30)) {
+      auto err = co_await c->call(c->vfs->removexattr(h.ino, n, {}));
+      all.erase(n);
+      expect(what + " remove", err, there ? Errno::OK : Errno::NO_DATA);
+    } else {
+      auto got = co_await c->call(c->vfs->getxattr(h.ino, n));
+      if (!expect(what + " get", got, there ? Errno::OK : Errno::NO_DATA)) co_return;
+      std::string value(reinterpret_cast<const char*>(got->begin()), got->size());
+      if (value != all[n]) journal_.fail(what + " is " + value + ", and not " + all[n]);
+    }
   }
 
   Task<void> compareRange(SimClient* c, Open h, uint64_t offset, uint32_t bytes, std::string what) {
