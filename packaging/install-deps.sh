@@ -12,7 +12,7 @@ packages=(
   # to run
   fuse3
   # to test
-  libclang-rt-dev git rsync sqlite3 tar attr python3 procps e2fsprogs mount util-linux iproute2 curl
+  libclang-rt-dev git rsync sqlite3 tar attr acl libcap2-bin python3 procps e2fsprogs mount util-linux iproute2 curl
 )
 
 missing=()
