@@ -79,6 +79,11 @@ class DiskFile {
   // The same for what will be synced soon and is not read again at once: the disk is at work on it
   // when this resolves, or has it, and the page cache is left to others where that can be done
   // (offset and size are multiples of kUnitBytes).
+  virtual kj::Promise<Outcome<size_t>> readLarge(uint64_t offset, kj::ArrayPtr<kj::byte> into) {
+    return read(offset, into);
+  }
+  // The same for what will hardly be read again soon: past the page cache, where offset, size and
+  // the address (alignedBytes()) allow that.
 };
 
 class SinceCell {

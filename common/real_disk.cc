@@ -151,6 +151,18 @@ class RealFile final : public DiskFile {
         });
   }
 
+  kj::Promise<Outcome<size_t>> readLarge(uint64_t offset, kj::ArrayPtr<kj::byte> into) override {
+    bool aligned = offset % kUnitBytes == 0 && into.size() % kUnitBytes == 0 &&
+                   reinterpret_cast<uintptr_t>(into.begin()) % kUnitBytes == 0;
+    if (aligned) openDirect();
+    if (!aligned || direct_ == nullptr) return read(offset, into);
+    return pool_.run([direct = direct_, file = file_, offset, into]() {
+      auto done = readBytes(direct->fd, offset, into);
+      // Blocks of this disk may be larger than our units.
+      return done.err() == Errno::INVAL ? readBytes(file->fd, offset, into) : done;
+    });
+  }
+
   kj::Promise<Errno> sync() override {
     return pool_.run([file = file_]() { return fdatasync(file->fd) == 0 ? Errno::OK : Errno::IO; });
   }

@@ -1,6 +1,7 @@
 // Method: one contract for the host's disk in a temporary directory and the simulated one; then what
 // only the host has: threads, a full file system, memory that outlives the process.
 
+#include "common/aligned_bytes.h"
 #include "common/kv_contract.h"
 #include "common/real_env.h"
 #include "tests/sim/world/world.h"
@@ -126,6 +127,17 @@ struct Contract {
     for (auto& one : together) EXPECT_EQ(one.wait(scope), Errno::OK);
     EXPECT_EQ(file->sync().wait(scope), Errno::OK);
     EXPECT_EQ(read(*file, 0, 3 << 20), model.substr(0, 3 << 20));
+    for (auto at : {uint64_t(0), uint64_t(4096), uint64_t(5)}) {
+      put(at + 8192, 10'000, false);  // lies in the page cache, and not yet on the disk
+      auto into = alignedBytes(1 << 20);
+      EXPECT_EQ(*file->readLarge(at, into).wait(scope), into.size());
+      EXPECT_EQ(std::string(into.asChars().begin(), into.size()), model.substr(at, 1 << 20));
+    }
+    auto past = alignedBytes(1 << 20);
+    uint64_t last = file->size() / 4096 * 4096;
+    auto got = file->readLarge(last, past).wait(scope);
+    EXPECT_EQ(*got, file->size() - last);
+    EXPECT_EQ(std::string(past.asChars().begin(), *got), model.substr(last, *got));
   }
 
   void spaceIsReservedGivenBackAndCutOff() {

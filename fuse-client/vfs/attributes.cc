@@ -96,8 +96,8 @@ Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version, uint64_t ask
   if (!file->held() && file->droppedAt > asked) co_return Errno::STALE;
   if (file->blockBytes == 0) file->blockBytes = attr.blockBytes;
   bool other = !file->held() && !(file->pagesVersion == version);
-  if (file->pagesPresent && (other || file->pagesMixed)) {
-    tasks_.add(dropPages(*file));
+  if (file->pagesPresent && (other || file->pagesMixed || file->pagesUnsure)) {
+    makeDropped(*file, attr);
     file->pagesVersion = version;
   }
   if (file->held() || !file->pagesPresent) file->pagesVersion = version;
@@ -112,6 +112,7 @@ Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version, uint64_t ask
     attr.allocated = static_cast<uint64_t>(static_cast<int64_t>(file->allocatedBase) +
                                            file->map.allocatedDelta());
   }
+  if (file->toldMtimeMax < attr.mtime) file->toldMtimeMax = attr.mtime;
   co_return kj::mv(attr);
 }
 

@@ -109,8 +109,10 @@ struct File : public kj::Refcounted {
   std::map<uint64_t, Range> requests;  // this mount's READs and WRITEs
   uint64_t nextRequest = 1;
   bool pagesPresent = false;
-  bool pagesMixed = false;  // of more than one version, or put at a wrong place
+  bool pagesMixed = false;   // of more than one version, or put at a wrong place
+  bool pagesUnsure = false;  // the kernel was left to drop them itself, and may not have done so
   DataVersion pagesVersion;
+  Time toldMtimeMax;   // of all that the kernel was told since this was made
   uint64_t drops = 0;  // counts them: READs begun before one start over
   uint32_t dropsRunning = 0;
 };

@@ -73,6 +73,23 @@ void Client::notePages(File& file, const DataVersion& version) {
   }
 }
 
+void Client::makeDropped(File& file, const Attr& attr) {
+  // Before these attributes are told. A drop of ours makes the kernel forget the very answer that waits for it, so that a read would
+  // still end where the file ended before. With a later mtime than any that it knows the kernel drops the pages itself when it takes
+  // the answer (AUTO_INVAL_DATA), which it does unless another one about the same file came in between: so the next answer is preceded
+  // by a drop of ours, even if nothing has changed since.
+  bool writes = false;
+  for (auto& [id, range] : file.requests) writes = writes || range.write;
+  bool itself = !file.held() && !file.pagesMixed && !writes && file.dropsRunning == 0 &&
+                file.toldMtimeMax < attr.mtime;
+  if (itself) {
+    ++file.drops;
+  } else {
+    tasks_.add(dropPages(file));
+  }
+  file.pagesUnsure = itself;
+}
+
 kj::Promise<void> Client::dropPages(File& file) {
   // Resolves when what no request of ours lies on is gone.
   ++file.drops;

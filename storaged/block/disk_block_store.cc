@@ -1,5 +1,6 @@
 #include "storaged/block/disk_block_store.h"
 
+#include "common/aligned_bytes.h"
 #include "common/checksum.h"
 
 #include <kj/debug.h>
@@ -169,7 +170,7 @@ Task<Outcome<BlockPiece>> DiskBlockStore::readOnce(BlockId block, BlockRecord r,
   uint32_t first = offset / kUnitBytes;
   uint32_t count = (end - 1) / kUnitBytes - first + 1;
   auto expected = sums(block, first, count);
-  auto buffer = kj::heapArray<kj::byte>(size_t(count) * kUnitBytes);
+  auto buffer = alignedBytes(size_t(count) * kUnitBytes);
   // One read over all units that have bytes; what was never written is not asked of the disk.
   uint32_t low = 0, high = count;
   while (low < high && expected[low] == 0) ++low;

@@ -86,7 +86,9 @@ Task<Errno> Segments::write(uint64_t slot, uint32_t offset, Bytes data) {
   auto& file = *files_[segment].file;
   dirty_.insert(segment);
   auto at = fileOffset(slot, offset);
-  auto work = data.size() >= kLargeBytes ? file.writeLarge(at, data) : file.write(at, data);
+  bool large = data.size() >= kLargeBytes;
+  if (!large) readOnce_.again(at / kReadBytesMax);  // it lies in the page cache now
+  auto work = large ? file.writeLarge(at, data) : file.write(at, data);
   err = co_await kj::mv(work);
   dirty_.insert(segment);  // again: a sync may have begun meanwhile
   co_return err;
@@ -97,7 +99,10 @@ Task<Outcome<size_t>> Segments::read(uint64_t slot, uint32_t offset, kj::ArrayPt
   auto err = co_await open(segment);
   if (err != Errno::OK) co_return err;
   auto& file = *files_[segment].file;
-  auto n = co_await file.read(fileOffset(slot, offset), into);
+  auto at = fileOffset(slot, offset);
+  bool once = into.size() >= kLargeBytes && !readOnce_.again(at / kReadBytesMax);
+  auto work = once ? file.readLarge(at, into) : file.read(at, into);
+  auto n = co_await kj::mv(work);
   co_return n;
 }
 

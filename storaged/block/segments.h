@@ -10,6 +10,7 @@
 #include "common/env.h"
 #include "common/task.h"
 #include "storaged/block/format.h"
+#include "storaged/block/read_once.h"
 
 #include <map>
 #include <set>
@@ -35,11 +36,14 @@ class Segments {
 
   Task<Errno> write(uint64_t slot, uint32_t offset, Bytes data);
   Task<Outcome<size_t>> read(uint64_t slot, uint32_t offset, kj::ArrayPtr<kj::byte> into);
+  // The page cache keeps what is read in small pieces, and large ones that are read a second time.
 
   Task<Errno> sync();
   // Everything whose write() has resolved is on the disk. One at a time.
 
  private:
+  static constexpr size_t kPiecesRemembered = 65'536;  // each of kReadBytesMax
+
   struct File {
     kj::Own<DiskFile> file;
     kj::Maybe<kj::ForkedPromise<Errno>> opening;
@@ -48,6 +52,7 @@ class Segments {
   Task<Errno> openNow(uint64_t segment);
 
   Env& env_;
+  ReadOnce readOnce_{kPiecesRemembered};
   std::map<uint64_t, File> files_;
   std::set<uint64_t> dirty_;  // segments written since their last sync began
   bool namesDirty_ = false;   // a file was made since the last sync of the directory

@@ -40,6 +40,10 @@ struct InstallPiece {
   kj::Own<Kept> kept;  // the bytes
 };
 
+inline bool older(BlockVersion a, BlockVersion b) {
+  return a.epoch != b.epoch ? a.epoch < b.epoch : a.version < b.version;
+}
+
 class Updates final : private kj::TaskSet::ErrorHandler {
  public:
   Updates(Env& env, ViewKeeper& keeper, BlockStore& store, Forward& forward, BlockTurns& turns);
@@ -123,6 +127,22 @@ class Updates final : private kj::TaskSet::ErrorHandler {
   uint64_t wholeBlocks_ = 0;
   RequestWindows windows_;  // holds running updates, so it goes before what they use
   kj::TaskSet tasks_;       // last: what runs uses the rest
+};
+
+class Updates::Pending {
+ public:
+  Pending(Updates& updates, BlockId block, RequestId request) : updates_(updates), block_(block) {
+    updates_.pending_[block] = request;
+  }
+  ~Pending() noexcept(false) {
+    updates_.pending_.erase(block_);
+    updates_.pendingLess_.raise();
+  }
+  KJ_DISALLOW_COPY(Pending);
+
+ private:
+  Updates& updates_;
+  const BlockId block_;
 };
 
 }  // namespace dfs

@@ -5,8 +5,10 @@ namespace {
 constexpr uint64_t kPage = 4096;
 }
 
-kj::Promise<void> KernelModel::dropAttributes(InodeId) {
-  return time_.timer.afterDelay(random_.between(5, 60) * kj::MICROSECONDS);
+kj::Promise<void> KernelModel::dropAttributes(InodeId ino) {
+  return time_.timer.afterDelay(random_.between(5, 60) * kj::MICROSECONDS).then([this, ino]() {
+    ++pages_[ino].forgotten;
+  });
 }
 
 kj::Promise<void> KernelModel::dropPages(InodeId ino, uint64_t offset, uint64_t bytes) {
@@ -18,6 +20,7 @@ kj::Promise<void> KernelModel::dropPages(InodeId ino, uint64_t offset, uint64_t 
 void KernelModel::forgetRange(InodeId ino, uint64_t offset, uint64_t bytes) {
   auto found = pages_.find(ino);
   if (found == pages_.end()) return;
+  ++found->second.forgotten;
   auto& pages = found->second.pages;
   auto end = bytes == 0 ? pages.end() : pages.lower_bound((offset + bytes + kPage - 1) / kPage);
   pages.erase(pages.lower_bound(offset / kPage), end);
@@ -25,14 +28,18 @@ void KernelModel::forgetRange(InodeId ino, uint64_t offset, uint64_t bytes) {
 
 Task<Outcome<std::string>> KernelModel::read(Vfs& vfs, InodeId ino, FileHandle handle,
                                              uint64_t offset, uint32_t bytes) {
+  auto forgotten = pages_[ino].forgotten;
   auto attr = co_await vfs.getattr(ino);
   if (!attr.ok()) co_return attr.err();
   auto& known = pages_[ino];
-  if (known.mtime != attr->mtime || known.size != attr->size) known.pages.clear();
-  known.mtime = attr->mtime;
-  known.size = attr->size;
-  if (offset >= attr->size || bytes == 0) co_return std::string();
-  uint64_t end = kj::min(offset + bytes, attr->size);
+  if (!known.known || known.forgotten == forgotten) {
+    if (known.mtime != attr->mtime || known.size != attr->size) known.pages.clear();
+    known.mtime = attr->mtime;
+    known.size = attr->size;
+    known.known = true;
+  }
+  if (offset >= known.size || bytes == 0) co_return std::string();
+  uint64_t end = kj::min(offset + bytes, known.size);
   std::string text;
   bool all = true;
   for (uint64_t page = offset / kPage; all && page * kPage < end; ++page) {
@@ -71,6 +78,7 @@ Task<Outcome<uint32_t>> KernelModel::write(Vfs& vfs, InodeId ino, FileHandle han
   forget();
   auto done = co_await vfs.write(handle, offset, kj::mv(bytes), {.append = append}, nullptr);
   forget();
+  if (done.ok() && !append) pages_[ino].size = kj::max(pages_[ino].size, offset + *done);
   co_return kj::mv(done);
 }
 

@@ -7,6 +7,8 @@
 // Invariants:
 //   1. A drop takes time of its own and waits for nothing (V3): it may overtake and be overtaken.
 //   2. What a READ of ours brought while a WRITE of ours changed the file is not kept.
+//   3. Attributes that were asked for before a drop are not taken (attr_version), and a read ends where the file ended by what was
+//      taken last.
 
 #include "common/task.h"
 #include "fuse-client/vfs/vfs.h"
@@ -46,7 +48,9 @@ class KernelModel final : public KernelCaches {
   struct Pages {
     Time mtime;
     uint64_t size = 0;
-    uint64_t writes = 0;  // of ours, begun and ended
+    bool known = false;      // mtime and size were told
+    uint64_t forgotten = 0;  // how often a drop has made it forget them
+    uint64_t writes = 0;     // of ours, begun and ended
     std::map<uint64_t, std::string> pages;
   };
   void forgetRange(InodeId ino, uint64_t offset, uint64_t bytes);
