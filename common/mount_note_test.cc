@@ -27,7 +27,7 @@ TEST(MountNote, IsReadAsItWasWrittenUntilItIsRemoved) {
 }
 
 TEST(MountNote, OneThatSomebodyHasSpoiltCountsAsNone) {
-  writeMountNote({kNoDevice, "/mnt", {"host:1"}, 42});
+  writeMountNote({kNoDevice, "/mnt", {"host:1"}, 42, "", {}});
   auto directory = geteuid() == 0 ? std::string("/run/dfs/mounts")
                                   : "/tmp/dfs-mounts-" + std::to_string(geteuid());
   auto file = directory + "/" + std::to_string(kNoDevice) + ".json";
