@@ -97,7 +97,7 @@ Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version, uint64_t ask
   if (file->blockBytes == 0) file->blockBytes = attr.blockBytes;
   bool other = !file->held() && !(file->pagesVersion == version);
   if (file->pagesPresent && (other || file->pagesMixed || file->pagesUnsure)) {
-    makeDropped(*file, attr);
+    makeDropped(*file, file->held() ? file->mtime : attr.mtime);
     file->pagesVersion = version;
   }
   if (file->held() || !file->pagesPresent) file->pagesVersion = version;

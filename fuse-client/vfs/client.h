@@ -301,7 +301,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   Task<void> requestsDone(kj::Own<File> file, Which which, uint64_t from = 0, uint64_t end = kNoEnd,
                           uint64_t before = kNoEnd);
   // Writes of that range that are not done now and came before that one; EARLY: and are answered.
-  void makeDropped(File& file, const Attr& attr);
+  void makeDropped(File& file, const Time& mtime);
   kj::Promise<void> dropPages(File& file);
   void dropRange(File& file, uint64_t from, uint64_t end);
   Task<void> dropNow(kj::Own<File> file, std::vector<std::pair<uint64_t, uint64_t>> ranges,

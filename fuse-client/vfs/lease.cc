@@ -5,6 +5,7 @@
 namespace dfs {
 namespace {
 
+constexpr uint64_t kDropPatienceMs = 2;      // of a recall, for the kernel to forget pages
 constexpr uint64_t kIdleReleaseMs = 30'000;  // nothing dirty, nobody at work
 constexpr uint64_t kRestMs = 50;         // the kernel sends it at once, if it is given a processor
 constexpr uint64_t kRestsMsMax = 1'000;  // of a recall; then those who ask have their turn
@@ -121,8 +122,8 @@ void Client::install(File& file, schema::Grant::Reader grant, schema::Attr::Read
   file.lastUsedMs = nowMs();
   auto version = fromWire(attr.getDataVersion());
   if (file.pagesPresent && (file.pagesMixed || !(file.pagesVersion == version))) {
-    // GETATTR waits for it; the write that wanted the lease must not.
-    tasks_.add(dropPages(file));
+    // With the next GETATTR: the write that wanted the lease must not wait for it.
+    file.pagesMixed = true;
   }
   file.pagesVersion = version;
   tasks_.add(sendGranted(file.ino, file.sequence));
@@ -181,11 +182,16 @@ Task<void> Client::giveBack(kj::Own<File> file) {
   }
   signs = nullptr;
   if (file->leaseEra == era) {
-    // V6: whatever the times say. Not waited for (V3): a READ that is still on its way to us holds its page, and would itself
-    // wait for this recall. The next GETATTR under another data version waits for the drop.
+    // V6: whatever the times say. Waited for only so long (V3): a READ that is still on its way to us holds its page, and would
+    // itself wait for this recall. The next GETATTR waits for the drop, but the kernel then forgets the answer (makeDropped).
     bool pages = file->pagesPresent;
     dropLease(*file);
-    if (pages) tasks_.add(dropPages(*file));
+    if (pages) {
+      auto dropped = dropPages(*file);
+      auto patience = env_.clock.timer().afterDelay(kDropPatienceMs * kj::MILLISECONDS);
+      auto either = dropped.exclusiveJoin(kj::mv(patience));
+      co_await kj::mv(either);
+    }
     file->answered = kj::max(file->answered, sequence);
     file->recalled = false;
     file->changed.wake();

@@ -73,17 +73,17 @@ void Client::notePages(File& file, const DataVersion& version) {
   }
 }
 
-void Client::makeDropped(File& file, const Attr& attr) {
+void Client::makeDropped(File& file, const Time& mtime) {
   // Before these attributes are told. A drop of ours makes the kernel forget the very answer that waits for it, so that a read would
   // still end where the file ended before. With a later mtime than any that it knows the kernel drops the pages itself when it takes
   // the answer (AUTO_INVAL_DATA), which it does unless another one about the same file came in between: so the next answer is preceded
   // by a drop of ours, even if nothing has changed since.
   bool writes = false;
   for (auto& [id, range] : file.requests) writes = writes || range.write;
-  bool itself = !file.held() && !file.pagesMixed && !writes && file.dropsRunning == 0 &&
-                file.toldMtimeMax < attr.mtime;
+  bool itself = !writes && file.dropsRunning == 0 && file.toldMtimeMax < mtime;
   if (itself) {
     ++file.drops;
+    file.pagesMixed = false;
   } else {
     tasks_.add(dropPages(file));
   }

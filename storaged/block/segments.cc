@@ -9,6 +9,10 @@ namespace {
 
 constexpr uint64_t kLargeBytes = 256u << 10;
 
+uint64_t pieceOf(uint64_t slot, uint32_t offset) {
+  return slot * (kBlockBytes / kReadBytesMax) + offset / kReadBytesMax;
+}
+
 kj::String nameOf(uint64_t segment) {
   char name[32];
   std::snprintf(name, sizeof name, "segments/%06llu", static_cast<unsigned long long>(segment));
@@ -87,7 +91,7 @@ Task<Errno> Segments::write(uint64_t slot, uint32_t offset, Bytes data) {
   dirty_.insert(segment);
   auto at = fileOffset(slot, offset);
   bool large = data.size() >= kLargeBytes;
-  if (!large) readOnce_.again(at / kReadBytesMax);  // it lies in the page cache now
+  if (!large) readOnce_.again(pieceOf(slot, offset));  // it lies in the page cache now
   auto work = large ? file.writeLarge(at, data) : file.write(at, data);
   err = co_await kj::mv(work);
   dirty_.insert(segment);  // again: a sync may have begun meanwhile
@@ -100,7 +104,7 @@ Task<Outcome<size_t>> Segments::read(uint64_t slot, uint32_t offset, kj::ArrayPt
   if (err != Errno::OK) co_return err;
   auto& file = *files_[segment].file;
   auto at = fileOffset(slot, offset);
-  bool once = into.size() >= kLargeBytes && !readOnce_.again(at / kReadBytesMax);
+  bool once = into.size() >= kLargeBytes && !readOnce_.again(pieceOf(slot, offset));
   auto work = once ? file.readLarge(at, into) : file.read(at, into);
   auto n = co_await kj::mv(work);
   co_return n;

@@ -60,6 +60,27 @@ def truncation_is_seen_at_once():
     os.close(fb)
 
 
+def a_reader_at_the_end_goes_on_when_the_other_has_appended():
+    a, b = both('growing')
+    fa = os.open(a, os.O_CREAT | os.O_RDWR | os.O_APPEND)
+    fb = os.open(b, os.O_RDWR | os.O_APPEND)
+    seen = {fa: 0, fb: 0}
+    size = 0
+    for i in range(rounds):
+        writer, reader = (fa, fb) if rng.random() < 0.6 else (fb, fa)
+        data = (b'%08d' % i) * rng.randrange(1, 900)
+        os.write(writer, data)
+        size += len(data)
+        got = os.pread(reader, 1 << 20, seen[reader])
+        seen[reader] += len(got)
+        assert seen[reader] == size, f'round {i}: the file ends at {seen[reader]}, written up to {size}'
+        assert got.endswith(data), f'round {i}'
+        own = os.pread(writer, 1 << 20, size - len(data))
+        assert own == data, f'round {i}: {len(own)} of {len(data)} bytes of its own'
+    os.close(fa)
+    os.close(fb)
+
+
 def names_are_seen_at_once():
     for i in range(rounds):
         here, there = (one, two) if i % 2 else (two, one)
@@ -207,6 +228,7 @@ def mapped_pages_are_dropped_by_a_remote_write():
 
 
 for check in (contents_through_open_descriptors, contents_and_sizes_by_name, truncation_is_seen_at_once,
+              a_reader_at_the_end_goes_on_when_the_other_has_appended,
               names_are_seen_at_once, appends_from_both_are_all_there,
               appended_records_of_any_length_are_whole, two_writers_of_one_file_never_mix_a_write,
               an_exclusive_create_has_one_winner, a_file_removed_elsewhere_stays_readable_while_open,

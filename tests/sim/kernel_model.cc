@@ -26,18 +26,24 @@ void KernelModel::forgetRange(InodeId ino, uint64_t offset, uint64_t bytes) {
   pages.erase(pages.lower_bound(offset / kPage), end);
 }
 
+void KernelModel::told(const Attr& attr) {
+  auto& known = pages_[attr.ino];
+  if (known.mtime != attr.mtime || known.size != attr.size) known.pages.clear();
+  known.mtime = attr.mtime;
+  known.size = attr.size;
+  known.known = true;
+}
+
 Task<Outcome<std::string>> KernelModel::read(Vfs& vfs, InodeId ino, FileHandle handle,
                                              uint64_t offset, uint32_t bytes) {
   auto forgotten = pages_[ino].forgotten;
+  auto before = pages_[ino].writes;
+  bool writing = pages_[ino].writing > 0;
   auto attr = co_await vfs.getattr(ino);
   if (!attr.ok()) co_return attr.err();
   auto& known = pages_[ino];
-  if (!known.known || known.forgotten == forgotten) {
-    if (known.mtime != attr->mtime || known.size != attr->size) known.pages.clear();
-    known.mtime = attr->mtime;
-    known.size = attr->size;
-    known.known = true;
-  }
+  writing = writing || known.writes != before;
+  if (!known.known || writing || known.forgotten == forgotten) told(*attr);
   if (offset >= known.size || bytes == 0) co_return std::string();
   uint64_t end = kj::min(offset + bytes, known.size);
   std::string text;
@@ -76,9 +82,14 @@ Task<Outcome<uint32_t>> KernelModel::write(Vfs& vfs, InodeId ino, FileHandle han
     forgetRange(ino, append ? 0 : offset, append ? 0 : data.size());
   };
   forget();
+  ++pages_[ino].writing;
+  KJ_DEFER(--pages_[ino].writing);
   auto done = co_await vfs.write(handle, offset, kj::mv(bytes), {.append = append}, nullptr);
   forget();
-  if (done.ok() && !append) pages_[ino].size = kj::max(pages_[ino].size, offset + *done);
+  if (done.ok()) {
+    auto& size = pages_[ino].size;
+    size = kj::max(size, (append ? size : offset) + *done);
+  }
   co_return kj::mv(done);
 }
 
@@ -108,6 +119,7 @@ Task<Outcome<Attr>> KernelModel::walk(Vfs& vfs, std::vector<std::string> names) 
     auto ino = at->ino;
     at = co_await vfs.lookup(ino, name);
     if (at.ok()) counted(at->ino);
+    if (at.ok()) told(*at);
   }
   co_return kj::mv(at);
 }
