@@ -26,6 +26,10 @@ void KernelModel::forgetRange(InodeId ino, uint64_t offset, uint64_t bytes) {
   pages.erase(pages.lower_bound(offset / kPage), end);
 }
 
+void KernelModel::grown(InodeId ino, uint64_t size) {
+  pages_[ino].size = kj::max(pages_[ino].size, size);
+}
+
 void KernelModel::told(const Attr& attr) {
   auto& known = pages_[attr.ino];
   if (known.mtime != attr.mtime || known.size != attr.size) known.pages.clear();
@@ -86,19 +90,19 @@ Task<Outcome<uint32_t>> KernelModel::write(Vfs& vfs, InodeId ino, FileHandle han
   KJ_DEFER(--pages_[ino].writing);
   auto done = co_await vfs.write(handle, offset, kj::mv(bytes), {.append = append}, nullptr);
   forget();
-  if (done.ok()) {
-    auto& size = pages_[ino].size;
-    size = kj::max(size, (append ? size : offset) + *done);
-  }
+  if (done.ok()) grown(ino, (append ? pages_[ino].size : offset) + *done);
   co_return kj::mv(done);
 }
 
 Task<Errno> KernelModel::fallocate(Vfs& vfs, InodeId ino, FileHandle handle, SpaceChange change,
                                    uint64_t offset, uint64_t bytes, bool keepSize) {
   ++pages_[ino].writes;
+  ++pages_[ino].writing;
+  KJ_DEFER(--pages_[ino].writing);
   auto err = co_await vfs.fallocate(handle, change, offset, bytes, keepSize, nullptr);
   ++pages_[ino].writes;
   forgetRange(ino, offset, bytes);
+  if (err == Errno::OK && !keepSize) grown(ino, offset + bytes);
   co_return err;
 }
 
@@ -106,9 +110,12 @@ Task<Outcome<uint64_t>> KernelModel::copyRange(Vfs& vfs, FileHandle from, uint64
                                                InodeId toIno, FileHandle to, uint64_t toOffset,
                                                uint64_t bytes) {
   ++pages_[toIno].writes;
+  ++pages_[toIno].writing;
+  KJ_DEFER(--pages_[toIno].writing);
   auto done = co_await vfs.copyRange(from, fromOffset, to, toOffset, bytes, nullptr);
   ++pages_[toIno].writes;
   forgetRange(toIno, toOffset, bytes);
+  if (done.ok()) grown(toIno, toOffset + *done);
   co_return kj::mv(done);
 }
 

@@ -57,6 +57,7 @@ class KernelModel final : public KernelCaches {
     std::map<uint64_t, std::string> pages;
   };
   void forgetRange(InodeId ino, uint64_t offset, uint64_t bytes);
+  void grown(InodeId ino, uint64_t size);  // by what we did to it ourselves
 
   VirtualTime& time_;
   SimRandom& random_;
