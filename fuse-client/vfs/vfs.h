@@ -49,7 +49,6 @@ struct Caller {
 struct SetAttr {
   bool mode = false, uid = false, gid = false, size = false;
   bool atime = false, mtime = false, atimeNow = false, mtimeNow = false;
-  bool killSetId = false;
   Attr to;
 };
 
