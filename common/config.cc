@@ -1,5 +1,7 @@
 #include "common/config.h"
 
+#include "common/split.h"
+
 #include <CLI/CLI.hpp>
 #define TOML_EXCEPTIONS 1
 #include <toml++/toml.h>
@@ -44,16 +46,6 @@ std::string environmentKey(const std::string& name) {
   return key;
 }
 
-std::vector<std::string> splitList(const std::string& text) {
-  std::vector<std::string> parts;
-  std::stringstream stream(text);
-  std::string part;
-  while (std::getline(stream, part, ',')) {
-    if (!part.empty()) parts.push_back(part);
-  }
-  return parts;
-}
-
 struct BadSetting {
   std::string why;
 };
@@ -80,7 +72,7 @@ void assignText(const Setting& s, const std::string& text, const std::string& wh
       *static_cast<std::string*>(s.into) = text;
       break;
     case Kind::LIST:
-      *static_cast<std::vector<std::string>*>(s.into) = splitList(text);
+      *static_cast<std::vector<std::string>*>(s.into) = split(text, ',');
       break;
     case Kind::NUMBER:
       *static_cast<uint64_t*>(s.into) = parseNumber(text, where);
@@ -221,7 +213,7 @@ struct Settings::Impl {
       } else if (s->kind == Kind::LIST) {
         std::vector<std::string> all;
         for (auto& item : s->givenList) {
-          for (auto& part : splitList(item)) all.push_back(part);
+          for (auto& part : split(item, ',')) all.push_back(part);
         }
         *static_cast<std::vector<std::string>*>(s->into) = all;
       } else {

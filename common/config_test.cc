@@ -1,4 +1,5 @@
 #include "common/config.h"
+#include "common/test_folder.h"
 
 #include <gtest/gtest.h>
 #include <kj/debug.h>
@@ -16,19 +17,13 @@ struct Program {
   std::vector<std::string> listen;
   uint64_t replicas = 2;
   bool create = false;
+  TestFolder folder;
   std::string file;
 
   explicit Program(const std::string& toml = "") {
     if (toml.empty()) return;
-    char path[] = "/tmp/dfs-config-XXXXXX";
-    int fd = mkstemp(path);
-    KJ_REQUIRE(fd >= 0);
-    close(fd);
-    file = path;
+    file = folder.path + "/program.toml";
     std::ofstream(file) << toml;
-  }
-  ~Program() {
-    if (!file.empty()) unlink(file.c_str());
   }
 
   int run(std::vector<std::string> args) {

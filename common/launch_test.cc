@@ -1,6 +1,7 @@
 // Method: real processes: the shell, in a temporary directory.
 
 #include "common/launch.h"
+#include "common/test_folder.h"
 
 #include <gtest/gtest.h>
 #include <kj/debug.h>
@@ -16,13 +17,8 @@ namespace dfs {
 namespace {
 
 struct World {
-  std::string directory;
-  World() {
-    char name[] = "/tmp/dfs-launch-XXXXXX";
-    KJ_ASSERT(mkdtemp(name) != nullptr);
-    directory = name;
-  }
-  ~World() { std::filesystem::remove_all(directory); }
+  TestFolder folder;
+  const std::string& directory = folder.path;
 
   ProcessId shell(const std::string& script) {
     Launch what;

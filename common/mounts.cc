@@ -1,5 +1,7 @@
 #include "common/mounts.h"
 
+#include "common/split.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -18,7 +20,7 @@
 namespace dfs {
 namespace {
 
-constexpr int kLinksMax = 40;  // as the kernel
+constexpr int kSymlinksMax = 40;  // as the kernel
 
 std::string unescaped(const std::string& text) {
   // mountinfo writes blank, tab, newline and backslash as \ooo.
@@ -94,16 +96,6 @@ bool leadsThroughDfs(const std::vector<MountLine>& all, const std::string& path)
   return false;
 }
 
-std::deque<std::string> partsOf(const std::string& path) {
-  std::deque<std::string> parts;
-  std::istringstream stream(path);
-  std::string part;
-  while (std::getline(stream, part, '/')) {
-    if (!part.empty() && part != ".") parts.push_back(part);
-  }
-  return parts;
-}
-
 }  // namespace
 
 std::string mountPath(const std::string& given) {
@@ -113,12 +105,14 @@ std::string mountPath(const std::string& given) {
   auto whole = given;
   if (!given.starts_with("/")) whole = std::filesystem::current_path(ec).string() + "/" + given;
   auto all = allMounts();
-  auto parts = partsOf(whole);
+  auto words = split(whole, '/');
+  std::deque<std::string> parts(words.begin(), words.end());
   std::string path;  // empty: the root
   int links = 0;
   while (!parts.empty()) {
     auto part = parts.front();
     parts.pop_front();
+    if (part == ".") continue;
     if (part == "..") {
       path.erase(path.empty() ? 0 : path.rfind('/'));
       continue;
@@ -126,7 +120,7 @@ std::string mountPath(const std::string& given) {
     auto next = path + "/" + part;
     char target[PATH_MAX];
     ssize_t n = -1;
-    if (!leadsThroughDfs(all, next) && links < kLinksMax) {
+    if (!leadsThroughDfs(all, next) && links < kSymlinksMax) {
       n = readlink(next.c_str(), target, sizeof target);
     }
     if (n <= 0) {
@@ -136,7 +130,7 @@ std::string mountPath(const std::string& given) {
     ++links;
     std::string link(target, static_cast<size_t>(n));
     if (link.starts_with("/")) path.clear();
-    auto more = partsOf(link);
+    auto more = split(link, '/');
     parts.insert(parts.begin(), more.begin(), more.end());
   }
   return path.empty() ? "/" : path;

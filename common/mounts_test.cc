@@ -1,6 +1,7 @@
 // Method: paths of this machine, with links made for it, and one mount that every machine has: the root.
 
 #include "common/mounts.h"
+#include "common/test_folder.h"
 
 #include <gtest/gtest.h>
 #include <kj/debug.h>
@@ -14,21 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Folder {
-  Folder() {
-    char name[] = "/tmp/dfs-mounts-test.XXXXXX";
-    KJ_ASSERT(mkdtemp(name) != nullptr);
-    path = fs::canonical(name).string();
-  }
-  ~Folder() noexcept {
-    std::error_code ec;
-    fs::remove_all(path, ec);
-  }
-  std::string path;
-};
-
 TEST(Mounts, APathIsNamedAsTheKernelNamesIt) {
-  Folder folder;
+  TestFolder folder;
   fs::create_directories(folder.path + "/a/b");
   fs::create_symlink("a/b", folder.path + "/near");
   fs::create_symlink(folder.path + "/near/..", folder.path + "/far");
@@ -40,7 +28,7 @@ TEST(Mounts, APathIsNamedAsTheKernelNamesIt) {
 }
 
 TEST(Mounts, ALinkToItselfEnds) {
-  Folder folder;
+  TestFolder folder;
   fs::create_symlink("loop", folder.path + "/loop");
   EXPECT_EQ(mountPath(folder.path + "/loop"), folder.path + "/loop");
 }

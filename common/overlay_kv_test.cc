@@ -4,6 +4,7 @@
 
 #include "common/kv_contract.h"
 #include "common/lmdb_kv.h"
+#include "common/test_folder.h"
 
 #include <gtest/gtest.h>
 #include <kj/async-io.h>
@@ -81,17 +82,10 @@ class ByHand final : public KvBacking {
 struct World {
   kj::AsyncIoContext io = kj::setupAsyncIo();
   ByHand::Disk disk;
-  std::string directory;
-
-  World() {
-    char name[] = "/tmp/dfs-kv-XXXXXX";
-    KJ_ASSERT(mkdtemp(name) != nullptr);
-    directory = name;
-  }
-  ~World() { std::filesystem::remove_all(directory); }
+  TestFolder folder;
 
   kj::Own<Kv> byHand() { return newOverlayKv(kj::heap<ByHand>(disk)); }
-  kj::Own<Kv> lmdb() { return openLmdbKv((directory + "/kv").c_str()).wait(io.waitScope); }
+  kj::Own<Kv> lmdb() { return openLmdbKv((folder.path + "/kv").c_str()).wait(io.waitScope); }
   void turn() {
     for (int i = 0; i < 8; ++i) kj::evalLater([]() {}).wait(io.waitScope);
   }

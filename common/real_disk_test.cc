@@ -4,6 +4,7 @@
 #include "common/aligned_bytes.h"
 #include "common/kv_contract.h"
 #include "common/real_env.h"
+#include "common/test_folder.h"
 #include "tests/sim/world/world.h"
 
 #include <gtest/gtest.h>
@@ -23,18 +24,15 @@ namespace {
 
 struct RealWorld {
   kj::AsyncIoContext io = kj::setupAsyncIo();
-  std::string directory;
+  TestFolder folder;
+  const std::string& directory = folder.path;
   kj::Own<WorkerPool> pool = kj::heap<WorkerPool>(4, "test");
   kj::Own<Disk> disk;
 
   RealWorld() {
-    char name[] = "/tmp/dfs-disk-XXXXXX";
-    KJ_ASSERT(mkdtemp(name) != nullptr);
-    directory = name;
     std::filesystem::create_directory(directory + "/data");
     disk = newRealDisk(*pool, directory + "/data", directory + "/memory");
   }
-  ~RealWorld() { std::filesystem::remove_all(directory); }
 };
 
 std::string pattern(size_t bytes, uint32_t seed) {

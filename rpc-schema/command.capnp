@@ -119,7 +119,7 @@ struct Publish {
                              # and the old block is reclaimed.
   mtime @3 :T.Time;          # of the last write
   setMtime @4 :Bool;         # false if `utimes` came after the last write
-  killSetId @5 :Bool;
+  obsoleteKillSetId @5 :Bool;
 }
 
 struct Setxattr {

@@ -118,9 +118,7 @@ Task<void> FuseOps::statx(Request& r, InodeId ino) {
 }
 
 Task<void> FuseOps::setattr(Request& r, InodeId ino, SetAttr set, kj::Maybe<FileHandle> handle) {
-  auto caller = callerOf(r);
-  set.killSetId = set.killSetId || (set.size && caller.uid != 0);
-  auto attr = co_await vfs_.setattr(ino, kj::mv(set), kj::mv(handle), kj::mv(caller));
+  auto attr = co_await vfs_.setattr(ino, kj::mv(set), kj::mv(handle), callerOf(r));
   if (!attr.ok()) {
     r.error(attr.err());
     co_return;

@@ -65,8 +65,9 @@ Task<Outcome<Attr>> Client::getattrOnce(InodeId ino) {
 
 Task<Outcome<Attr>> Client::getattrNow(InodeId ino) {
   auto found = files_.find(ino);
-  if (found != files_.end())
+  if (found != files_.end()) {
     co_await requestsDone(kj::addRef(*found->second), Which::WRITES);  // V1
+  }
   for (;;) {
     while (endDrops_ > 0) co_await endDropped_.next();  // S3
     auto asked = leasesDropped_;
@@ -137,7 +138,7 @@ void Client::fillSetattr(schema::Command::Builder command, InodeId ino, const Se
   toWire(set.to.atime, to.initAtime());
   toWire(set.to.mtime, to.initMtime());
   to.setOpenForWrite(openForWrite);
-  to.setKillSetId(set.killSetId);
+  to.setKillSetId(set.killSetId || (set.size && caller.uid != 0));
 }
 
 kj::Promise<Outcome<Attr>> Client::setattr(InodeId ino, SetAttr set, kj::Maybe<FileHandle> handle,

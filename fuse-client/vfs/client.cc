@@ -147,7 +147,6 @@ kj::Promise<Outcome<Vfs::Opened>> Client::open(InodeId ino, int flags, Caller ca
   if (!truncates) return Outcome<Opened>(newHandle(fileOf(ino), flags));
   SetAttr set;
   set.size = true;
-  set.killSetId = caller.uid != 0;
   return setattr(ino, set, nullptr, caller)
       .then([this, ino, flags](Outcome<Attr>&& done) -> Outcome<Opened> {
         if (!done.ok()) return done.err();

@@ -178,7 +178,9 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
     auto saved = co_await publish(kj::addRef(*file));
     if (saved != Errno::OK) co_return saved;
   }
-  co_return writing.how.fromWriteback&&* done == bytes.size() ? asked : *done;
+  bool cut = writing.how.fromWriteback && *done == bytes.size();
+  if (cut) co_return asked;  // what lies past the end is no part of the file
+  co_return *done;
 }
 
 Task<Errno> Client::killSetId(kj::Own<File> file, const Caller& caller, const LeaseUse& use) {

@@ -186,13 +186,13 @@ Task<void> Client::giveBack(kj::Own<File> file) {
     // itself wait for this recall. The next GETATTR waits for the drop, but the kernel then forgets the answer (makeDropped).
     bool pages = file->pagesPresent;
     dropLease(*file);
+    file->answered = kj::max(file->answered, sequence);
     if (pages) {
       auto dropped = dropPages(*file);
       auto patience = env_.clock.timer().afterDelay(kDropPatienceMs * kj::MILLISECONDS);
       auto either = dropped.exclusiveJoin(kj::mv(patience));
       co_await kj::mv(either);
     }
-    file->answered = kj::max(file->answered, sequence);
     file->recalled = false;
     file->changed.wake();
     co_await sendRelease(file->ino, sequence);

@@ -68,7 +68,7 @@ void Client::forget(InodeId ino, uint64_t lookups) {
   accesses_.forget(ino);
   KJ_IF_MAYBE(file, findFile(ino)) {
     file->pagesPresent = false;  // they went with the inode
-    file->pagesMixed = false;
+    file->pagesMixed = file->pagesUnsure = false;
   }
   if (!inodes_.unpin(ino) || closing_) return;
   unpins_.insert(ino);
@@ -235,7 +235,6 @@ Task<Outcome<Vfs::Created>> Client::createLost(InodeId parent, std::string name,
   if (truncates) {
     SetAttr set;
     set.size = true;
-    set.killSetId = caller.uid != 0;
     auto cut = co_await setattr(found->ino, set, nullptr, caller);
     if (!cut.ok()) co_return cut.err();
     found = kj::mv(cut);

@@ -106,7 +106,7 @@ kj::Promise<void> Client::dropPages(File& file) {
   }
   gaps.push_back({at, kNoEnd});
   if (file.requests.empty()) file.pagesPresent = false;
-  file.pagesMixed = false;
+  file.pagesMixed = file.pagesUnsure = false;
   auto pair = kj::newPromiseAndFulfiller<void>();
   kj::Promise<void> work = dropNow(kj::addRef(file), kj::mv(gaps), true);
   tasks_.add(work.then([f = kj::mv(pair.fulfiller)]() mutable { f->fulfill(); }));

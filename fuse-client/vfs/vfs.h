@@ -51,8 +51,8 @@ struct Caller {
 struct SetAttr {
   bool mode = false, uid = false, gid = false, size = false;
   bool atime = false, mtime = false, atimeNow = false, mtimeNow = false;
-  bool killSetId = false;
-  uint64_t onlyEra = 0;  // the Vfs's own: of the locks under which a size is set; 0: any
+  bool killSetId = false;  // asked for by itself; a truncation decides by its caller
+  uint64_t onlyEra = 0;    // the Vfs's own: of the locks under which a size is set; 0: any
   Attr to;
 };
 

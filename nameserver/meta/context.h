@@ -58,9 +58,8 @@ Time stamped(const Time& previous, const Time& given);
 void stampChange(Inode& inode, const Time& now);  // ctime
 void stampModify(Inode& inode, const Time& now);  // mtime and ctime
 void clearSetId(Inode& inode, bool mayKeepGroup);
-// As Linux does when somebody writes to a file or changes its owner: set-uid goes, set-gid where the
-// group may execute it or the caller is neither root nor of that group.
-// What a write, a truncation or a chown by whom it does not trust takes away.
+// What a write, a truncation or a chown by whom it does not trust takes away, as Linux does it: set-uid,
+// and set-gid where the group may execute the file or the caller is neither root nor of that group.
 
 // A change of two inodes that may be one and the same: both names for one object.
 class InodePair {

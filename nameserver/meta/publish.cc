@@ -114,7 +114,6 @@ Errno applyPublish(Context& c, schema::Publish::Reader r, Answer& out) {
     putRows(c, *file, r.getRows());
     file->size = size;
     if (r.getSetMtime()) setWriteTimes(*file, written);
-    if (r.getKillSetId()) clearSetId(*file, false);
     c.store.putInode(*file);
     out.ino = file->ino;
     return Errno::OK;

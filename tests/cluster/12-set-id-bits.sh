@@ -2,8 +2,8 @@
 # Set-id bits go where they go on a local disk: when somebody else writes to a file, cuts it, opens it with O_TRUNC or it changes its owner.
 . "$(dirname "$0")/lib.sh"
 up --stores 2 --mounts 1 --replicas 2
-local=$(mktemp -d /tmp/dfs-local.XXXXXX)
-extra_cleanup() { rm -rf "$local"; }
+local=$ROOT/local
+mkdir "$local"
 chmod 755 "$ROOT" "$ROOT/c" "$local"
 
 as() { setpriv --reuid="$1" --regid="$1" --clear-groups -- "${@:2}"; }

@@ -8,7 +8,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 DFS_BUILD=${DFS_BUILD:-$here/../../build/release}
 DFS=$DFS_BUILD/tools/dfs
 DFS_MOUNT=$DFS_BUILD/fuse-client/dfs-mount
-ROOT=$(mktemp -d /tmp/dfs-test.XXXXXX)
+ROOT=$(mktemp -d /tmp/dfs-test.XXXXXX) # mktemp puts what nobody else has in the place of the X
 if [ "$(id -u)" -ne 0 ]; then
   echo "tests of real clusters mount file systems: run them as root"
   exit 1

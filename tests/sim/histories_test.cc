@@ -41,6 +41,22 @@ struct Cluster : SimCluster {
     if (!got.ok()) return nameOf(got.err()).cStr();
     return std::string(reinterpret_cast<const char*>(got->begin()), got->size());
   }
+  Vfs::Created makeWritten(const char* name, std::string text) {
+    auto made = make(0, name);
+    KJ_REQUIRE(write(0, made.opened.handle, kj::mv(text)) == Errno::OK);
+    return made;
+  }
+  bool lossTold(const Vfs::Created& made) {
+    // By fsync or by close.
+    auto synced = get(vfs(0).fsync(made.attr.ino, false));
+    auto flushed = get(vfs(0).flush(made.opened.handle));
+    return synced != Errno::OK || flushed != Errno::OK;
+  }
+  void loseMemoryAndComeBack(uint32_t store) {
+    powerCutStore(store);
+    startStore(store);
+    KJ_REQUIRE(waitHealthy(60'000), trouble());
+  }
   void killServers() {
     killNames();
     for (uint32_t i = 0; i < stores(); ++i) killStore(i);
@@ -54,8 +70,7 @@ struct Cluster : SimCluster {
 
 TEST(Histories, Y1WhatAnotherClientHasReadSurvivesThePowerCutOfEverything) {
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "seen"), Errno::OK);
+  c.makeWritten("f", "seen");
   EXPECT_EQ(c.read(1, c.open(1, "f")), "seen");
   c.restartAfterPowerCut();
   EXPECT_EQ(c.read(1, c.open(1, "f")), "seen");
@@ -63,8 +78,7 @@ TEST(Histories, Y1WhatAnotherClientHasReadSurvivesThePowerCutOfEverything) {
 
 TEST(Histories, Y2KilledServersLoseNothingThatWasAcknowledged) {
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "kept"), Errno::OK);
+  auto made = c.makeWritten("f", "kept");
   c.killServers();
   c.pass(1000);
   c.startAll();
@@ -74,32 +88,26 @@ TEST(Histories, Y2KilledServersLoseNothingThatWasAcknowledged) {
 
 TEST(Histories, Y3APowerCutOfAllStoresBeforeFsyncIsToldByFsync) {
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "gone"), Errno::OK);
+  auto made = c.makeWritten("f", "gone");
   for (uint32_t i = 0; i < 2; ++i) c.powerCutStore(i);
   c.startAll();
   // Either it is still there, or the loss is told.
-  auto err = c.get(c.vfs(0).fsync(made.attr.ino, false));
-  auto flushed = c.get(c.vfs(0).flush(made.opened.handle));
-  bool told = err != Errno::OK || flushed != Errno::OK;
+  bool told = c.lossTold(made);
   c.restartAfterPowerCut();
   EXPECT_TRUE(told || c.read(1, c.open(1, "f")) == "gone");
 }
 
 TEST(Histories, Y3AKilledStoreCostsNoError) {
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "kept"), Errno::OK);
+  auto made = c.makeWritten("f", "kept");
   c.killStore(0);
-  EXPECT_EQ(c.get(c.vfs(0).fsync(made.attr.ino, false)), Errno::OK);
-  EXPECT_EQ(c.get(c.vfs(0).flush(made.opened.handle)), Errno::OK);
+  EXPECT_FALSE(c.lossTold(made));
   EXPECT_EQ(c.read(1, c.open(1, "f")), "kept");
 }
 
 TEST(Histories, Y3StoresThatAreKilledOneAfterTheOtherCostNoError) {
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "kept"), Errno::OK);
+  auto made = c.makeWritten("f", "kept");
   c.killServers();
   c.startNames();
   c.startStore(1);
@@ -112,31 +120,22 @@ TEST(Histories, Y3StoresThatAreKilledOneAfterTheOtherCostNoError) {
 TEST(Histories, Y3AMemberThatWasBroughtUpCoversWhatItWasGiven) {
   // It came back with an empty memory and got the bytes from the other one, which is killed then.
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "kept"), Errno::OK);
-  c.powerCutStore(0);
-  c.startStore(0);
-  ASSERT_TRUE(c.waitHealthy(60'000)) << c.trouble();
+  auto made = c.makeWritten("f", "kept");
+  c.loseMemoryAndComeBack(0);
   c.killStore(1);
-  EXPECT_EQ(c.get(c.vfs(0).fsync(made.attr.ino, false)), Errno::OK);
-  EXPECT_EQ(c.get(c.vfs(0).flush(made.opened.handle)), Errno::OK);
+  EXPECT_FALSE(c.lossTold(made));
   EXPECT_EQ(c.read(1, c.open(1, "f")), "kept");
 }
 
 TEST(Histories, Y3AMemberThatWasBroughtUpAndHasForgottenCoversNothing) {
   // Nobody has synced the bytes but the catching up (Y6), so either they are there or it is told.
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "gone"), Errno::OK);
-  c.powerCutStore(0);
-  c.startStore(0);
-  ASSERT_TRUE(c.waitHealthy(60'000)) << c.trouble();
+  auto made = c.makeWritten("f", "gone");
+  c.loseMemoryAndComeBack(0);
   EXPECT_EQ(c.write(0, made.opened.handle, "late"), Errno::OK);
   for (uint32_t i = 0; i < 2; ++i) c.powerCutStore(i);
   c.startAll();
-  auto err = c.get(c.vfs(0).fsync(made.attr.ino, false));
-  auto flushed = c.get(c.vfs(0).flush(made.opened.handle));
-  bool told = err != Errno::OK || flushed != Errno::OK;
+  bool told = c.lossTold(made);
   c.restartAfterPowerCut();
   EXPECT_TRUE(told || c.read(1, c.open(1, "f")) == "late");
 }
@@ -157,8 +156,7 @@ TEST(Histories, X1AMutationWhoseAnswerWasLostWithTheNameServerHappensOnce) {
 
 TEST(Histories, S2ALinkThatIsDownForElevenSecondsCostsNothingThatNobodyElseWanted) {
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "mine"), Errno::OK);
+  auto made = c.makeWritten("f", "mine");
   c.isolate(c.clientName(0));
   c.pass(11'000);
   c.unisolate(c.clientName(0));
@@ -168,8 +166,7 @@ TEST(Histories, S2ALinkThatIsDownForElevenSecondsCostsNothingThatNobodyElseWante
 
 TEST(Histories, S3AClientThatIsCutOffWhileItsFileIsWantedIsToldAndServesOn) {
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "lost"), Errno::OK);
+  auto made = c.makeWritten("f", "lost");
   c.isolate(c.clientName(0));
   auto other = c.open(1, "f");
   EXPECT_EQ(c.read(1, other), "");
@@ -184,8 +181,7 @@ TEST(Histories, S3AClientThatIsCutOffWhileItsFileIsWantedIsToldAndServesOn) {
 TEST(Histories, S5AnUnlinkAfterARestartWaitsForTheClaimOfAnotherClient) {
   // The other one holds the file and its unsynced bytes; they are whole after the restart.
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "held"), Errno::OK);
+  auto made = c.makeWritten("f", "held");
   c.killNames();
   c.isolate(c.clientName(0));
   c.startNames();
@@ -223,8 +219,7 @@ TEST(Histories, S6ARepeatedCreateHandsOutNoSecondLease) {
 
 TEST(Histories, C3AWriteOnAStalledLinkDoesNotCutInUnderTheNextHolder) {
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "first"), Errno::OK);
+  auto made = c.makeWritten("f", "first");
   EXPECT_EQ(c.get(c.vfs(0).fsync(made.attr.ino, false)), Errno::OK);
   for (auto& s : c.servers()) c.world.network.cut(c.clientName(0), s);
   auto late = c.writing(0, made.opened.handle, "stale").eagerlyEvaluate(nullptr);
@@ -241,8 +236,7 @@ TEST(Histories, C4AStoreThatWasStoppedServesNothingThatTheChainHasLeftBehind) {
   // To everybody else it is silent; its own timers have not run meanwhile.
   Cluster c;
   c.pass(20'000);  // silence counts (C5)
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "before"), Errno::OK);
+  auto made = c.makeWritten("f", "before");
   EXPECT_EQ(c.get(c.vfs(0).fsync(made.attr.ino, false)), Errno::OK);
   for (uint32_t i = 0; i < 2; ++i) {
     for (auto& peer : {std::string("names"), c.storeName(1 - i)}) {
@@ -262,8 +256,7 @@ TEST(Histories, C5AfterARestartOfEverythingTheCopyThatKnowsMoreIsTaken) {
   // One copy missed a synced update, and comes back first.
   Cluster c;
   c.pass(20'000);
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "older"), Errno::OK);
+  auto made = c.makeWritten("f", "older");
   EXPECT_EQ(c.get(c.vfs(0).fsync(made.attr.ino, false)), Errno::OK);
   c.killStore(0);
   EXPECT_EQ(c.write(0, made.opened.handle, "newer"), Errno::OK);
@@ -283,8 +276,7 @@ TEST(Histories, C5AfterARestartOfEverythingTheCopyThatKnowsMoreIsTaken) {
 
 TEST(Histories, C9AReaderThatWasStoppedDoesNotStumbleOverBlocksThatAreGone) {
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "old"), Errno::OK);
+  auto made = c.makeWritten("f", "old");
   EXPECT_EQ(c.get(c.vfs(0).fsync(made.attr.ino, false)), Errno::OK);
   auto reader = c.open(1, "f");
   for (uint32_t i = 0; i < 2; ++i) c.world.network.cut(c.clientName(1), c.storeName(i));
@@ -320,8 +312,7 @@ TEST(Histories, G1AFileMadeAndNotOpenedIsAtOnceThereForOthers) {
 
 TEST(Histories, R1BytesThatWereCutOffDoNotComeBackWhenTheFileGrows) {
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "abcdefgh"), Errno::OK);
+  auto made = c.makeWritten("f", "abcdefgh");
   SetAttr set;
   set.size = true;
   set.to.size = 2;
@@ -333,8 +324,7 @@ TEST(Histories, R1BytesThatWereCutOffDoNotComeBackWhenTheFileGrows) {
 
 TEST(Histories, R3ABlockWhosePublishWaitsForTheNameServerIsNotCollected) {
   Cluster c;
-  auto made = c.make(0, "f");
-  EXPECT_EQ(c.write(0, made.opened.handle, "late"), Errno::OK);
+  auto made = c.makeWritten("f", "late");
   c.killNames();
   auto syncing = c.vfs(0).fsync(made.attr.ino, false).eagerlyEvaluate(nullptr);
   c.pass(600'000);

@@ -5,10 +5,8 @@ namespace {
 constexpr uint64_t kPage = 4096;
 }
 
-kj::Promise<void> KernelModel::dropAttributes(InodeId ino) {
-  return time_.timer.afterDelay(random_.between(5, 60) * kj::MICROSECONDS).then([this, ino]() {
-    ++pages_[ino].forgotten;
-  });
+kj::Promise<void> KernelModel::dropAttributes(InodeId) {
+  return time_.timer.afterDelay(random_.between(5, 60) * kj::MICROSECONDS);
 }
 
 kj::Promise<void> KernelModel::dropPages(InodeId ino, uint64_t offset, uint64_t bytes) {
@@ -20,36 +18,21 @@ kj::Promise<void> KernelModel::dropPages(InodeId ino, uint64_t offset, uint64_t 
 void KernelModel::forgetRange(InodeId ino, uint64_t offset, uint64_t bytes) {
   auto found = pages_.find(ino);
   if (found == pages_.end()) return;
-  ++found->second.forgotten;
   auto& pages = found->second.pages;
   auto end = bytes == 0 ? pages.end() : pages.lower_bound((offset + bytes + kPage - 1) / kPage);
   pages.erase(pages.lower_bound(offset / kPage), end);
 }
 
-void KernelModel::grown(InodeId ino, uint64_t size) {
-  pages_[ino].size = kj::max(pages_[ino].size, size);
-}
-
-void KernelModel::told(const Attr& attr) {
-  auto& known = pages_[attr.ino];
-  if (known.mtime != attr.mtime || known.size != attr.size) known.pages.clear();
-  known.mtime = attr.mtime;
-  known.size = attr.size;
-  known.known = true;
-}
-
 Task<Outcome<std::string>> KernelModel::read(Vfs& vfs, InodeId ino, FileHandle handle,
                                              uint64_t offset, uint32_t bytes) {
-  auto forgotten = pages_[ino].forgotten;
-  auto before = pages_[ino].writes;
-  bool writing = pages_[ino].writing > 0;
   auto attr = co_await vfs.getattr(ino);
   if (!attr.ok()) co_return attr.err();
   auto& known = pages_[ino];
-  writing = writing || known.writes != before;
-  if (!known.known || writing || known.forgotten == forgotten) told(*attr);
-  if (offset >= known.size || bytes == 0) co_return std::string();
-  uint64_t end = kj::min(offset + bytes, known.size);
+  if (known.mtime != attr->mtime || known.size != attr->size) known.pages.clear();
+  known.mtime = attr->mtime;
+  known.size = attr->size;
+  if (offset >= attr->size || bytes == 0) co_return std::string();
+  uint64_t end = kj::min(offset + bytes, attr->size);
   std::string text;
   bool all = true;
   for (uint64_t page = offset / kPage; all && page * kPage < end; ++page) {
@@ -86,23 +69,17 @@ Task<Outcome<uint32_t>> KernelModel::write(Vfs& vfs, InodeId ino, FileHandle han
     forgetRange(ino, append ? 0 : offset, append ? 0 : data.size());
   };
   forget();
-  ++pages_[ino].writing;
-  KJ_DEFER(--pages_[ino].writing);
   auto done = co_await vfs.write(handle, offset, kj::mv(bytes), {.append = append}, nullptr);
   forget();
-  if (done.ok()) grown(ino, (append ? pages_[ino].size : offset) + *done);
   co_return kj::mv(done);
 }
 
 Task<Errno> KernelModel::fallocate(Vfs& vfs, InodeId ino, FileHandle handle, SpaceChange change,
                                    uint64_t offset, uint64_t bytes, bool keepSize) {
   ++pages_[ino].writes;
-  ++pages_[ino].writing;
-  KJ_DEFER(--pages_[ino].writing);
   auto err = co_await vfs.fallocate(handle, change, offset, bytes, keepSize, nullptr);
   ++pages_[ino].writes;
   forgetRange(ino, offset, bytes);
-  if (err == Errno::OK && !keepSize) grown(ino, offset + bytes);
   co_return err;
 }
 
@@ -110,12 +87,9 @@ Task<Outcome<uint64_t>> KernelModel::copyRange(Vfs& vfs, FileHandle from, uint64
                                                InodeId toIno, FileHandle to, uint64_t toOffset,
                                                uint64_t bytes) {
   ++pages_[toIno].writes;
-  ++pages_[toIno].writing;
-  KJ_DEFER(--pages_[toIno].writing);
   auto done = co_await vfs.copyRange(from, fromOffset, to, toOffset, bytes, nullptr);
   ++pages_[toIno].writes;
   forgetRange(toIno, toOffset, bytes);
-  if (done.ok()) grown(toIno, toOffset + *done);
   co_return kj::mv(done);
 }
 
@@ -126,7 +100,6 @@ Task<Outcome<Attr>> KernelModel::walk(Vfs& vfs, std::vector<std::string> names) 
     auto ino = at->ino;
     at = co_await vfs.lookup(ino, name);
     if (at.ok()) counted(at->ino);
-    if (at.ok()) told(*at);
   }
   co_return kj::mv(at);
 }

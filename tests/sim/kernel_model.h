@@ -7,9 +7,8 @@
 // Invariants:
 //   1. A drop takes time of its own and waits for nothing (V3): it may overtake and be overtaken.
 //   2. What a READ of ours brought while a WRITE of ours changed the file is not kept.
-//   3. Attributes that were asked for before a drop are not taken (attr_version), and a read ends where the file ended by what was
-//      taken last.
-//      The real one may pass attributes over also while a WRITE of ours is under way: that is a limit of the client, and not tested.
+// It always takes the attributes that it asked for. The real one passes them over when a drop or a WRITE came in between, so what
+// depends on that (sizes after an append elsewhere) is tested with real mounts: tests/cluster/coherence.py.
 
 #include "common/task.h"
 #include "fuse-client/vfs/vfs.h"
@@ -40,7 +39,6 @@ class KernelModel final : public KernelCaches {
   Task<Outcome<Attr>> walk(Vfs& vfs, std::vector<std::string> names);
   // From the root by LOOKUPs. What it met stays counted until forgetAll().
   void counted(InodeId ino) { ++lookups_[ino]; }
-  void told(const Attr& attr);               // in an answer to something else than a read
   void hold(InodeId ino) { ++holds_[ino]; }  // an open file: its inode is not forgotten
   void unhold(InodeId ino);
   void forgetAll(Vfs& vfs);  // what memory pressure does: all that is not held
@@ -50,14 +48,10 @@ class KernelModel final : public KernelCaches {
   struct Pages {
     Time mtime;
     uint64_t size = 0;
-    bool known = false;      // mtime and size were told
-    uint64_t forgotten = 0;  // how often a drop has made it forget them
-    uint32_t writing = 0;    // under way
-    uint64_t writes = 0;     // of ours, begun and ended
+    uint64_t writes = 0;  // of ours, begun and ended
     std::map<uint64_t, std::string> pages;
   };
   void forgetRange(InodeId ino, uint64_t offset, uint64_t bytes);
-  void grown(InodeId ino, uint64_t size);  // by what we did to it ourselves
 
   VirtualTime& time_;
   SimRandom& random_;

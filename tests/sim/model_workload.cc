@@ -250,7 +250,6 @@ class ModelWorkload final : public Workload {
     if (!expect(what + " walk", parent, Errno::OK)) co_return;
     if (node) {
       auto attr = co_await c.call(c.vfs->lookup(parent->ino, n));
-      if (attr.ok()) c.kernel->told(*attr);
       if (!expect(what + " lookup", attr, Errno::OK)) co_return;
       c.kernel->counted(attr->ino);
       expectAttr(what, *attr, *node);
@@ -314,7 +313,6 @@ class ModelWorkload final : public Workload {
       set.size = true;
       set.to.size = size;
       auto done = co_await c.call(c.vfs->setattr(h.ino, set, h.handle, {}));
-      if (done.ok()) c.kernel->told(*done);
       h.node->bytes.resize(size, '\0');
       h.node->xattrs.erase(std::string(kCapabilityName));
       if (expect(what, done, Errno::OK)) expectAttr(what, *done, *h.node);
@@ -325,7 +323,6 @@ class ModelWorkload final : public Workload {
       set.to.mode = static_cast<uint32_t>(random_.below(512));
       h.node->mode = set.to.mode;
       auto done = co_await c.call(c.vfs->setattr(h.ino, set, nullptr, {}));
-      if (done.ok()) c.kernel->told(*done);
       if (expect(what, done, Errno::OK)) expectAttr(what, *done, *h.node);
     } else if (kind < 18) {
       now_ = what += "fsync";

@@ -3,6 +3,7 @@
 #include "common/mount_note.h"
 #include "common/mounts.h"
 #include "common/process.h"
+#include "common/split.h"
 #include "tools/dev/command_failure.h"
 #include "tools/dfs/verb.h"
 
@@ -21,16 +22,6 @@ namespace dfs {
 namespace {
 
 constexpr const char* kClientConfig = "/etc/dfs/client.toml";
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts;
-  std::stringstream stream(text);
-  std::string part;
-  while (std::getline(stream, part, ',')) {
-    if (!part.empty()) parts.push_back(part);
-  }
-  return parts;
-}
 
 std::vector<std::string> fromRoot(const std::string& root) {
   std::ifstream file(root + "/cluster.json");
@@ -52,12 +43,12 @@ std::vector<std::string> fromRoot(const std::string& root) {
 }
 
 std::vector<std::string> fromConfig() {
-  if (const char* value = getenv("DFS_NAMESERVER")) return split(value);
+  if (const char* value = getenv("DFS_NAMESERVER")) return split(value, ',');
   if (!std::filesystem::exists(kClientConfig)) return {};
   try {
     auto table = toml::parse_file(kClientConfig);
     auto node = table["nameserver"];
-    if (auto text = node.value<std::string>()) return split(*text);
+    if (auto text = node.value<std::string>()) return split(*text, ',');
     std::vector<std::string> all;
     if (auto list = node.as_array()) {
       for (auto& item : *list) {
