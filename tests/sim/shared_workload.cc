@@ -6,6 +6,8 @@
 //   Append log: records of 64 bytes; each acknowledged one is there once, and each writer's are in
 //   order. Directory as a set: a listing has all that was there throughout, and nothing that was
 //   not there at all. Tokens: files renamed to a fresh name each time; none is lost or doubled.
+//   Locks: byte ranges of a file; two who hold what conflicts never meet, but if one of them has been
+//   cut off since.
 //
 // Thread: the simulator's. Owner: a run.
 // Invariants:
@@ -110,6 +112,7 @@ class SharedWorkload final : public Workload {
   void clientLossBegins(uint32_t client) override {
     ++lost_[client];
     ++losses_;
+    ++lossesOf_[client];
     everLost_[client] = true;
     weaken(client);
   }
@@ -247,8 +250,10 @@ class SharedWorkload final : public Workload {
       co_await readPiece(client, id, file, first, "");
     } else if (kind < 70) {
       co_await syncFile(client, id);
-    } else if (kind < 82) {
+    } else if (kind < 78) {
       co_await append(client, id);
+    } else if (kind < 82) {
+      co_await lockSome(client, id);
     } else if (kind < 86) {
       co_await readLog(client, id, "");
     } else if (kind < 92) {
@@ -524,6 +529,55 @@ class SharedWorkload final : public Workload {
     if (err == Errno::OK) tokens_[number] = {to};
   }
 
+  // --- locks ---
+  struct Locked {
+    uint32_t client;
+    uint64_t losses;  // of that client when it asked
+    LockSpan span;
+    LockKind kind;
+  };
+
+  Task<void> lockSome(uint32_t client, uint32_t id) {
+    constexpr uint64_t kLockBytes = 8;
+    auto& c = cluster_.client(client);
+    FileLock lock;
+    lock.owner = id + 1;
+    lock.kind = random_.chance(50) ? LockKind::READ : LockKind::WRITE;
+    lock.space = random_.chance(30) ? LockSpace::FLOCK : LockSpace::POSIX;
+    lock.pid = id;
+    if (lock.space == LockSpace::POSIX) {
+      lock.span.start = random_.below(kLockBytes);
+      lock.span.end = random_.between(lock.span.start, kLockBytes);
+    }
+    bool wait = random_.chance(60);
+    auto what = c.machine + " lock " + std::to_string(lock.span.start) + "-" +
+                std::to_string(lock.span.end) + (lock.kind == LockKind::READ ? " read" : " write") +
+                (lock.space == LockSpace::FLOCK ? " flock" : "") + (wait ? ", waits" : "");
+    now_[id] = what;
+    auto handle = mounts_[client].handles[kFiles];
+    Locked mine{client, lossesOf_[client], lock.span, lock.kind};
+    auto err = co_await c.call(c.vfs->lock(handle, lock, wait, kj::NEVER_DONE));
+    if (!wait && err == Errno::AGAIN) co_return;
+    result(client, what, err, false);
+    if (err != Errno::OK) co_return;
+    auto& holders = locked_[lock.space == LockSpace::FLOCK];
+    for (auto& [other, theirs] : holders) {
+      bool cutOff = theirs.losses != lossesOf_[theirs.client] || lost_[theirs.client] > 0;
+      if (cutOff || !theirs.span.overlaps(mine.span) || !conflict(theirs.kind, mine.kind)) continue;
+      journal_.fail(what + ": and worker " + std::to_string(other) + " of client " +
+                    std::to_string(theirs.client) + " holds it");
+    }
+    holders.emplace(id, mine);
+    KJ_DEFER(locked_[lock.space == LockSpace::FLOCK].erase(id));
+    co_await c.call(
+        cluster_.world.time.timer.afterDelay(random_.between(0, 500) * kj::MILLISECONDS));
+    now_[id] = what + ", and unlock";
+    lock.kind = LockKind::NONE;
+    locked_[lock.space == LockSpace::FLOCK].erase(id);
+    err = co_await c.call(c.vfs->lock(handle, lock, false, kj::NEVER_DONE));
+    result(client, what + ", and unlock", err, false);
+  }
+
   // --- all of it ---
   Task<void> syncAll() {
     for (uint32_t i = 0; i < cluster_.clients(); ++i) {
@@ -562,6 +616,8 @@ class SharedWorkload final : public Workload {
   std::vector<bool> everLost_;
   bool storesLost_ = false;
   uint64_t losses_ = 0;
+  std::map<uint32_t, uint64_t> lossesOf_;              // by client
+  std::map<bool, std::map<uint32_t, Locked>> locked_;  // flock or not; by worker
   uint64_t inFlightWeak_ = 0;
   uint32_t full_ = 0;
   uint64_t fullUntilNs_ = 0;
