@@ -96,9 +96,11 @@ inline constexpr uint64_t kNodeSilentMs = 3'000;  // then it leaves its chains
 inline constexpr uint64_t kNodeLeaseMs =
     2'000;  // a daemon stops serving this long after a beat sent
 static_assert(kNodeLeaseMs * (1000 + kDriftPerMille) / 1000 + kLeaseMarginMs < kNodeSilentMs);
-inline constexpr uint64_t kViewWaitMs = 2'000;      // a daemon that is behind waits for the view
-inline constexpr uint64_t kForwardTryMs = 10'000;   // then an update is sent to the successor again
-inline constexpr uint64_t kFetchTryMs = 2'000;      // a piece of another member's copy
+inline constexpr uint64_t kViewWaitMs = 2'000;     // a daemon that is behind waits for the view
+inline constexpr uint64_t kForwardTryMs = 10'000;  // then an update is sent to the successor again
+inline constexpr uint64_t kFetchTryMs = 2'000;     // a piece of another member's copy
+inline constexpr uint64_t kSpaceSettleMs =
+    3'000;  // after a start room is told without the silent ones from then
 inline constexpr uint64_t kNodesSettleMs = 15'000;  // silence counts from then after a start (C5)
 inline constexpr uint64_t kReclaimGraceMs = 10'000;
 inline constexpr uint64_t kPublishAfterMs =

@@ -46,6 +46,9 @@ kj::Maybe<kj::String> wrongAddress(kj::StringPtr address) {
   if (colon == std::string::npos || colon == 0) {
     return kj::str("an address is HOST:PORT or unix:PATH, not \"", address, "\"");
   }
+  if (text[0] == '[' && text[colon - 1] != ']') {
+    return kj::str("an address of IPv6 is [ADDRESS]:PORT, not \"", address, "\"");
+  }
   auto port = text.substr(colon + 1);
   bool number = !port.empty() && port.size() <= 5 &&
                 port.find_first_not_of("0123456789") == std::string::npos;

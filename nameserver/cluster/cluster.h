@@ -39,6 +39,8 @@ struct HealthSentence {
 struct Space {
   uint64_t bytes;  // of user data: capacity over copies
   uint64_t bytesFree;
+  bool
+      settled;  // false for kSpaceSettleMs after a start, until all daemons of the view have registered
 };
 
 struct NodeStatus {

@@ -343,6 +343,21 @@ TEST(Cluster, ANewLeaderChangesNothingForDaemonsThatSimplyComeBack) {
   EXPECT_TRUE(t.allServing());
 }
 
+TEST(Cluster, AfterAStartRoomIsToldWhenAllHaveRegisteredOrAfterAWhile) {
+  TestCluster t(2);
+  t.enroll(1);
+  t.enroll(2);
+  t.run(1000);
+  EXPECT_TRUE(t.cluster->space().settled);
+  t.daemons[2].running = false;
+  t.start();
+  t.restart(1);
+  EXPECT_FALSE(t.cluster->space().settled);
+  t.run(kSpaceSettleMs + 100);
+  EXPECT_TRUE(t.cluster->space().settled);
+  EXPECT_GT(t.cluster->space().bytes, 0u);
+}
+
 TEST(Cluster, AfterAStartSilenceCountsOnlyAfterTheSettleTime) {
   TestCluster t(2);
   t.enroll(1);

@@ -76,15 +76,19 @@ Outcome<Places> placeBlocks(const View& view, const NodeBook& book, const ChainP
 }
 
 Space totalSpace(const View& view, const NodeBook& book, const ChainPlan& plan) {
-  Space space{0, 0};
+  Space space{0, 0, true};
   for (auto& [id, node] : view.nodes) {
     auto heard = book.find(id);
-    if (heard == nullptr) continue;
+    if (heard == nullptr) {
+      bool expected = node.online && book.nowMs() - book.startMs() < kSpaceSettleMs;
+      if (expected) space.settled = false;
+      continue;
+    }
     space.bytes += heard->space.total;
     space.bytesFree += heard->space.usable();
   }
   auto copies = std::max<uint32_t>(1, plan.members);
-  return {space.bytes / copies, space.bytesFree / copies};
+  return {space.bytes / copies, space.bytesFree / copies, space.settled};
 }
 
 }  // namespace dfs

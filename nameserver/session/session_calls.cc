@@ -313,6 +313,10 @@ Task<void> Sessions::statfs(
   co_await replicator_.confirm();
   auto results = context.getResults();
   auto space = cluster_.space();
+  if (!space.settled) {
+    results.setErr(Errno::AGAIN);
+    co_return;
+  }
   auto counts = queries_.counts();
   auto stat = results.initStat();
   stat.setBytes(space.bytes);

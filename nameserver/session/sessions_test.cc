@@ -79,7 +79,7 @@ class FakeCluster final : public Cluster {
   Outcome<std::vector<std::pair<ChainId, uint32_t>>> place(uint32_t) override {
     return Errno::NO_SPACE;
   }
-  Space space() override { return {1000, 900}; }
+  Space space() override { return {1000, 900, true}; }
   std::vector<HealthSentence> health() override { return {}; }
   std::vector<NodeStatus> nodes() override { return {}; }
   void pauseReclaim(bool pause) override { paused = pause; }

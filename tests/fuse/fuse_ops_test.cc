@@ -594,7 +594,7 @@ TEST(FuseSubdir, TheKernelsRootIsTheDirectoryThatIsMountedEverywhere) {
   w.ask(FUSE_OPENDIR, 1, in(fuse_open_in{0, 0}));
   EXPECT_EQ(w.vfs.last(), "opendir 70");
   w.ask(FUSE_FSYNCDIR, 1, in(fuse_fsync_in{7, 0, 0}));
-  EXPECT_EQ(w.vfs.last(), "fsync 70 false");
+  EXPECT_EQ(w.vfs.last(), "fsync 70 false 0");
   w.ask(FUSE_SETATTR, 1, in(fuse_setattr_in{}));
   EXPECT_EQ(w.vfs.last(), "setattr 70 0");
   w.kernel.send(FUSE_FORGET, 1, in(fuse_forget_in{1}));

@@ -149,17 +149,18 @@ TEST(LockHistories, S3WhoWasCutOffWhileOthersWantedItsLockIsToldAndHarmsNobody) 
   EXPECT_EQ(c.get(c.wait(1, kWrite)), Errno::OK);
   EXPECT_EQ(c.write(1, "new"), Errno::OK);
   c.unisolate(c.clientName(0));
-  EXPECT_EQ(c.get(kj::mv(late)).err(), Errno::IO);
+  auto answered = c.get(kj::mv(late)).err();
+  EXPECT_TRUE(answered == Errno::OK || answered == Errno::IO);
   c.pass(10'000);
-  EXPECT_EQ(c.read(0), "IO");
+  EXPECT_EQ(c.read(0), "io");
   EXPECT_EQ(c.write(0, "bad"), Errno::IO);
   EXPECT_EQ(c.lock(0, kRead), Errno::AGAIN);
-  EXPECT_EQ(c.read(0), "IO");
+  EXPECT_EQ(c.read(0), "io");
   EXPECT_EQ(c.lock(1, kNone), Errno::OK);
   EXPECT_EQ(c.lock(0, kWrite), Errno::OK);
-  // What the write before the end lost is told apart from that, once.
+  // What was answered before its bytes were with the stores and is lost is told apart from that, once.
   auto flushed = c.get(c.vfs(0).flush(c.handles[0]));
-  EXPECT_TRUE(flushed == Errno::OK || flushed == Errno::IO);
+  EXPECT_TRUE(flushed == Errno::IO || (flushed == Errno::OK && answered == Errno::IO));
   EXPECT_EQ(c.read(0), "new");
   EXPECT_EQ(c.write(0, "next"), Errno::OK);
   EXPECT_EQ(c.read(1), "next");
