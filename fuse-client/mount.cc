@@ -46,12 +46,9 @@ MountFlags flagsOf(const MountOptions& options) {
 VfsOptions vfsOptionsOf(const MountOptions& options) {
   char host[256] = "?";
   gethostname(host, sizeof host - 1);
-  VfsOptions vfs{options.nameservers, host,           options.mountpoint, options.softTimeoutMs,
-                 options.readOnly,    options.subdir, options.accessTimes};
-  for (auto& o : options.fuseOptions) {
-    if (o == "nodiratime" || o == "diratime") vfs.accessTimesOfDirectories = o == "diratime";
-  }
-  return vfs;
+  return {
+      options.nameservers, host,           options.mountpoint,  options.softTimeoutMs,
+      options.readOnly,    options.subdir, options.accessTimes, options.accessTimesOfDirectories};
 }
 
 }  // namespace
@@ -88,6 +85,7 @@ Mount::Mount(kj::AsyncIoContext& io, Env& env, const MountOptions& options)
       channel_(io.unixEventPort, FuseOps::table(), &ops_, flagsOf(options)),
       invalidator_(kj::heap<Invalidator>(channel_.session())) {
   vfs_->setKernel(*invalidator_);
+  ops_.setKernel(*invalidator_);
 }
 
 Mount::~Mount() noexcept(false) {

@@ -23,6 +23,7 @@ struct MountOptions {
   std::vector<std::string> fuseOptions;  // for libfuse and the kernel
   std::vector<std::string> words;        // of -o, that cannot be changed while it is mounted
   AccessTimes accessTimes = AccessTimes::RELATIME;
+  bool accessTimesOfDirectories = true;
   bool readOnly = false;
   bool allowOther = false;
   uint64_t softTimeoutMs = 0;

@@ -22,8 +22,7 @@ const Words& flagsOfTheMount() {
 
 const Words& forTheKernel() {
   // What libfuse and the kernel take besides.
-  static const Words words = {"sync",       "async",        "dirsync", "diratime",
-                              "nodiratime", "auto_unmount", "debug"};
+  static const Words words = {"sync", "async", "dirsync", "auto_unmount", "debug"};
   return words;
 }
 
@@ -88,6 +87,8 @@ const std::map<std::string, Plain>& plainWords() {
       {"relatime", [](Reading& r) { r.a.mount.accessTimes = AccessTimes::RELATIME; }},
       {"atime", [](Reading& r) { r.a.mount.accessTimes = AccessTimes::RELATIME; }},
       {"strictatime", [](Reading& r) { r.a.mount.accessTimes = AccessTimes::STRICT; }},
+      {"diratime", [](Reading& r) { r.a.mount.accessTimesOfDirectories = true; }},
+      {"nodiratime", [](Reading& r) { r.a.mount.accessTimesOfDirectories = false; }},
       {"remount", [](Reading& r) { r.a.remount = true; }},
   };
   return words;
@@ -158,6 +159,7 @@ std::vector<std::string> lasting(const MountOptions& m) {
   if (m.softTimeoutMs != 0) words.push_back("soft=" + std::to_string(m.softTimeoutMs));
   if (m.accessTimes == AccessTimes::NEVER) words.push_back("noatime");
   if (m.accessTimes == AccessTimes::STRICT) words.push_back("strictatime");
+  if (!m.accessTimesOfDirectories) words.push_back("nodiratime");
   for (auto& option : m.fuseOptions) {
     if (!isFlagOfTheMount(option)) words.push_back(option);
   }

@@ -43,6 +43,7 @@ TEST(MountWords, TheLaterWordWins) {
   EXPECT_FALSE(taken({"ro", "rw"}).mount.readOnly);
   EXPECT_EQ(taken({"soft", "hard"}).mount.softTimeoutMs, 0u);
   EXPECT_TRUE(taken({"noatime", "strictatime"}).mount.accessTimes == AccessTimes::STRICT);
+  EXPECT_FALSE(taken({"nodiratime"}).mount.accessTimesOfDirectories);
   EXPECT_TRUE(taken({"noatime", "relatime"}).mount.accessTimes == AccessTimes::RELATIME);
 }
 

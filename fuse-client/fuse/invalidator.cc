@@ -12,15 +12,17 @@
 
 namespace dfs {
 
+struct Invalidator::Drop {
+  int64_t offset = 0;
+  int64_t bytes = 0;
+  std::string name;  // or else of the inode's own
+  fuse_ino_t node = 0;
+  kj::Own<kj::CrossThreadPromiseFulfiller<void>> done;
+};
+
 struct Invalidator::Worker {
   // Not kj::Executor: whoever drops the promise of a call under way there waits for it, and here that
   // would be the loop, waiting for a page that only it can unlock.
-  struct Drop {
-    fuse_ino_t node;
-    int64_t offset;
-    int64_t bytes;
-    kj::Own<kj::CrossThreadPromiseFulfiller<void>> done;
-  };
   struct Shared {
     std::deque<Drop> drops;
     bool end = false;
@@ -57,44 +59,55 @@ struct Invalidator::Worker {
   }
 
   void notify(Drop& drop) {
-    int rc = fuse_lowlevel_notify_inval_inode(session, drop.node, drop.offset, drop.bytes);
-    // ENOENT: the kernel does not know the inode, so it has nothing of it. ENODEV, ENOTCONN: unmounted.
+    auto& name = drop.name;
+    int rc = name.empty()
+                 ? fuse_lowlevel_notify_inval_inode(session, drop.node, drop.offset, drop.bytes)
+                 : fuse_lowlevel_notify_inval_entry(session, drop.node, name.c_str(), name.size());
+    // ENOENT: the kernel does not know the inode or the name, so it has nothing of it. ENODEV, ENOTCONN: unmounted.
     if (rc != 0 && rc != -ENOENT && rc != -ENODEV && rc != -ENOTCONN && rc != -ENOSYS) {
-      KJ_LOG(ERROR, "the kernel does not drop an inode's cache", drop.node, rc);
+      KJ_LOG(ERROR, "the kernel does not drop what it has cached", drop.node, rc);
     }
     drop.done->fulfill();
   }
 };
 
-Invalidator::Invalidator(fuse_session* session) : worker_(kj::heap<Worker>(session)) {}
+Invalidator::Invalidator(fuse_session* session)
+    : pages_(kj::heap<Worker>(session)), entries_(kj::heap<Worker>(session)) {}
 
 Invalidator::~Invalidator() noexcept(false) {
   end();
 }
 
 void Invalidator::end() {
-  worker_->shared.lockExclusive()->end = true;
+  pages_->shared.lockExclusive()->end = true;
+  entries_->shared.lockExclusive()->end = true;
 }
 
 bool Invalidator::ended() const {
-  return worker_->shared.lockShared()->ended;
+  return pages_->shared.lockShared()->ended && entries_->shared.lockShared()->ended;
 }
 
-kj::Promise<void> Invalidator::notify(InodeId ino, int64_t offset, int64_t bytes) {
+kj::Promise<void> Invalidator::notify(Worker& worker, InodeId ino, Drop drop) {
   auto done = kj::newPromiseAndCrossThreadFulfiller<void>();
-  auto shared = worker_->shared.lockExclusive();
+  auto shared = worker.shared.lockExclusive();
   if (shared->end) return kj::READY_NOW;
-  auto node = ino == root_ ? FUSE_ROOT_ID : ino.value;
-  shared->drops.push_back({node, offset, bytes, kj::mv(done.fulfiller)});
+  drop.node = ino == root_ ? FUSE_ROOT_ID : ino.value;
+  drop.done = kj::mv(done.fulfiller);
+  shared->drops.push_back(kj::mv(drop));
   return kj::mv(done.promise);
 }
 
 kj::Promise<void> Invalidator::dropAttributes(InodeId ino) {
-  return notify(ino, -1, 0);
+  return notify(*pages_, ino, {.offset = -1});
 }
 
 kj::Promise<void> Invalidator::dropPages(InodeId ino, uint64_t offset, uint64_t bytes) {
-  return notify(ino, static_cast<int64_t>(offset), static_cast<int64_t>(bytes));
+  return notify(*pages_, ino,
+                {.offset = static_cast<int64_t>(offset), .bytes = static_cast<int64_t>(bytes)});
+}
+
+kj::Promise<void> Invalidator::dropEntry(InodeId parent, const std::string& name) {
+  return notify(*entries_, parent, {.name = name});
 }
 
 }  // namespace dfs

@@ -273,7 +273,10 @@ fuse_lowlevel_ops makeTable() {
 }  // namespace
 
 FuseOps::FuseOps(Vfs& vfs, kj::Timer& timer, CallerStatus& callers)
-    : vfs_(vfs), callers_(callers), serving_{kj::heap<kj::TaskSet>(errors_), timer, callers} {}
+    : vfs_(vfs),
+      callers_(callers),
+      places_(timer),
+      serving_{kj::heap<kj::TaskSet>(errors_), timer, callers} {}
 
 FuseOps::~FuseOps() noexcept(false) {}
 
@@ -283,8 +286,9 @@ const fuse_lowlevel_ops& FuseOps::table() {
 }
 
 void FuseOps::forget(fuse_ino_t node, uint64_t lookups) {
-  // The root was never looked up.
-  if (node != FUSE_ROOT_ID) vfs_.forget(inode(node), lookups);
+  if (node == FUSE_ROOT_ID) return;  // it was never looked up
+  places_.forgot(inode(node));
+  vfs_.forget(inode(node), lookups);
 }
 
 void FuseOps::stop() {

@@ -6,6 +6,7 @@
 // (AUTO_INVAL_DATA; the Vfs drops pages itself when contents have changed).
 
 #include "common/limits.h"
+#include "fuse-client/fuse/directory_places.h"
 #include "fuse-client/fuse/request.h"
 #include "fuse-client/fuse/seen_attributes.h"
 #include "fuse-client/vfs/vfs.h"
@@ -80,6 +81,7 @@ class FuseOps {
 
   Serving& serving() { return serving_; }
   SeenAttributes& seen() { return seen_; }
+  void setKernel(KernelEntries& kernel) { places_.setKernel(kernel); }
   void stop();
   // Drops all work under way: each request is answered with EIO, and so is each that comes later.
   // REQUIRES: not called by that work.
@@ -94,7 +96,7 @@ class FuseOps {
   Caller callerOf(const Request& r, bool withGroups = true);
   kj::Maybe<Caller> unprivilegedOf(const Request& r);
   // Of whom a change of contents takes the set-id bits away.
-  void replyEntry(Request& r, Outcome<Attr> made);
+  void replyEntry(Request& r, Outcome<Attr> made, InodeId parent, const std::string& name);
   void saw(const Request& r, const Attr& attr) {
     seen_.told(r.context().pid, attr.ino, attr.xattrs);
   }
@@ -102,6 +104,7 @@ class FuseOps {
   Vfs& vfs_;
   CallerStatus& callers_;
   SeenAttributes seen_;
+  DirectoryPlaces places_;
   Errors errors_;
   Serving serving_;
 };

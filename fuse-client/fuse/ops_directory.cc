@@ -58,6 +58,8 @@ Task<void> FuseOps::readdir(Request& r, InodeId ino, DirHandle handle, uint64_t 
     } else {
       used += size;
       if (counted) given.push_back(entry.ino);
+      bool directory = counted && entry.kind == schema::Kind::DIRECTORY;
+      if (directory) places_.told(entry.ino, ino, entry.name);
     }
   }
   if (r.listed(buffer.slice(0, used))) co_return;

@@ -153,7 +153,7 @@ kj::Promise<Outcome<Attr>> Client::setattr(InodeId ino, SetAttr set, kj::Maybe<F
   }
   // The kernel takes set-id bits away before a write in the writer's name, who may have got the descriptor from
   // somebody with more rights, and does not say which one it is.
-  if (set.mode) openForWrite = openForWrite || isOpenForWrite(ino);
+  if (set.mode || set.killSetId) openForWrite = openForWrite || isOpenForWrite(ino);
   kj::Promise<Outcome<Attr>> work = setattrNow(ino, set, openForWrite, kj::mv(caller));
   return soft(detached(kj::mv(work)));
 }

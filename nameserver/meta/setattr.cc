@@ -70,18 +70,11 @@ Errno check(Context& c, const Inode& inode, schema::Setattr::Reader r) {
     if (inode.kind == Kind::SYMLINK) return Errno::NOT_SUP;
     if (!c.caller.owns(inode) && !takesSetIdAway(c, inode, r)) return Errno::PERM;
   }
+  bool nothing = set.getMode() + set.getUid() + set.getGid() + set.getSize() == 0;
+  bool takesAway = nothing && r.getKillSetId() && !r.getOpenForWrite() && !inode.directory() &&
+                   (inode.mode & (kSetUid | kSetGid)) != 0;
+  if (takesAway && !c.caller.owns(inode) && !c.caller.may(inode, kMayWrite)) return Errno::PERM;
   return checkTimes(c, inode, r);
-}
-
-bool ofNoEffect(Context& c, const Inode& inode, schema::Setattr::Reader r) {
-  // chown(-1, -1) by a stranger, or what a kernel sends before a write by somebody who was handed an open
-  // file: the write that follows takes the bits away itself.
-  auto set = r.getSet();
-  bool nothing = set.getMode() + set.getUid() + set.getGid() + set.getSize() + set.getAtime() +
-                     set.getAtimeNow() + set.getMtime() + set.getMtimeNow() ==
-                 0;
-  return nothing && r.getKillSetId() && !r.getOpenForWrite() && !c.caller.owns(inode) &&
-         !c.caller.may(inode, kMayWrite);
 }
 
 void chmodAcl(Store& store, const Inode& inode) {
@@ -125,11 +118,6 @@ Errno applySetattr(Context& c, schema::Setattr::Reader r, Answer& out) {
     if (r.getAccess()) return applyAccess(c, *inode, out);
     auto refusal = check(c, *inode, r);
     if (refusal != Errno::OK) return refusal;
-
-    if (ofNoEffect(c, *inode, r)) {
-      out.ino = inode->ino;
-      return Errno::OK;
-    }
 
     auto set = r.getSet();
     setModeAndOwner(c, *inode, r);

@@ -39,6 +39,41 @@ ln -s top/sub "$M1/link"
 A=$ROOT/a B=$ROOT/b
 mnt() { mount -t dfs "$@"; }
 
+say "df counts each byte of a user once, and sees it come and go"
+python3 - "$M1" <<'P'
+import os, sys, time
+m = sys.argv[1]
+def look():
+    s = os.statvfs(m)
+    assert s.f_bavail <= s.f_bfree <= s.f_blocks and s.f_ffree <= s.f_files, s
+    return s.f_blocks * s.f_frsize, s.f_bfree * s.f_frsize, s.f_files - s.f_ffree
+host = os.statvfs(os.path.dirname(m))
+size, free, inodes = look()
+# Two stores on one disk, two copies: each byte takes two of that disk.
+assert 0 < size <= host.f_blocks * host.f_frsize / 2 * 1.01, (size, host)
+with open(m + '/big', 'wb') as f:
+    for _ in range(96):
+        f.write(os.urandom(1 << 20))
+    os.fsync(f.fileno())
+for i in range(50):
+    open(f'{m}/n{i}', 'w').close()
+end = time.time() + 20
+while True:
+    now = look()
+    used = free - now[1]
+    if 95 << 20 <= used <= 110 << 20 and now[2] - inodes == 51:
+        break
+    assert time.time() < end, (used >> 20, now[2] - inodes)
+    time.sleep(0.5)
+os.unlink(m + '/big')
+for i in range(50):
+    os.unlink(f'{m}/n{i}')
+end = time.time() + 20
+while look()[2] != inodes or free - look()[1] > 8 << 20:
+    assert time.time() < end, (look()[2] - inodes, free - look()[1])
+    time.sleep(0.5)
+P
+
 say "a directory of the cluster"
 mnt "$ns:/top/sub" "$A" -o "log_file=$ROOT/a.log"
 [ "$(cat "$A/f")" = inside ]
@@ -197,39 +232,5 @@ until_true 10 eval '[ "$(cat "$M1/top/open")" = "$(printf "one\ntwo")" ]' || fai
 until_true 20 eval '! pgrep -f -- "$B" > /dev/null' || fail "its process goes on"
 umount "$A"
 
-say "df counts each byte of a user once, and sees it come and go"
-python3 - "$M1" <<'P'
-import os, sys, time
-m = sys.argv[1]
-def look():
-    s = os.statvfs(m)
-    assert s.f_bavail <= s.f_bfree <= s.f_blocks and s.f_ffree <= s.f_files, s
-    return s.f_blocks * s.f_frsize, s.f_bfree * s.f_frsize, s.f_files - s.f_ffree
-host = os.statvfs(os.path.dirname(m))
-size, free, inodes = look()
-# Two stores on one disk, two copies: each byte takes two of that disk.
-assert 0 < size <= host.f_blocks * host.f_frsize / 2 * 1.01, (size, host)
-with open(m + '/big', 'wb') as f:
-    for _ in range(96):
-        f.write(os.urandom(1 << 20))
-    os.fsync(f.fileno())
-for i in range(50):
-    open(f'{m}/n{i}', 'w').close()
-end = time.time() + 20
-while True:
-    now = look()
-    used = free - now[1]
-    if 95 << 20 <= used <= 110 << 20 and now[2] - inodes == 51:
-        break
-    assert time.time() < end, (used >> 20, now[2] - inodes)
-    time.sleep(0.5)
-os.unlink(m + '/big')
-for i in range(50):
-    os.unlink(f'{m}/n{i}')
-end = time.time() + 20
-while look()[2] != inodes or free - look()[1] > 8 << 20:
-    assert time.time() < end, (look()[2] - inodes, free - look()[1])
-    time.sleep(0.5)
-P
 [ "$(awk 'NR == 2 {print $1}' "$ROOT/df.a")" = "$(awk 'NR == 2 {print $1}' "$ROOT/df.m")" ] || fail "df of a directory's mount"
 fsck_clean

@@ -231,6 +231,19 @@ TEST(Rename, ObserversSeeOneOfTheTwoAtAnyMoment) {
   EXPECT_GT(looks, 10u);
 }
 
+TEST(Rename, OfADirectoryThatTheOtherMountHasJustMoved) {
+  Place p;
+  makeDirectory(p.here("a"));
+  makeDirectory(p.here("b"));
+  makeDirectory(p.here("a/d"));
+  makeFile(p.here("a/d/f"), "kept");
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_OK(renameTo(p.here("a/d"), p.here("b/d"))) << i;
+    ASSERT_OK(renameTo(p.there("b/d"), p.there("a/d"))) << i;
+  }
+  EXPECT_EQ(contentsOf(p.here("a/d/f")), "kept");
+}
+
 TEST(Rename, OfDirectoriesBackAndForthFromBothMountsLosesNothing) {
   Place p;
   makeDirectory(p.here("a"));
