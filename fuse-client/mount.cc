@@ -4,7 +4,7 @@
 #include "common/mount_note.h"
 #include "common/mounts.h"
 #include "common/retry.h"
-#include "fuse-client/remote/waiting.h"
+#include "common/waiting.h"
 
 #include <errno.h>
 #include <kj/debug.h>

@@ -9,7 +9,7 @@
 // Thread: the loop's. Owner: FuseOps. At most one record for each directory that the kernel knows.
 
 #include "common/ids.h"
-#include "fuse-client/remote/waiting.h"
+#include "common/waiting.h"
 
 #include <kj/async.h>
 #include <kj/timer.h>

@@ -17,7 +17,7 @@
 #include "common/retry.h"
 #include "common/task.h"
 #include "common/view.h"
-#include "fuse-client/remote/waiting.h"
+#include "common/waiting.h"
 
 #include <rpc-schema/cluster.capnp.h>
 #include <rpc-schema/namespace.capnp.h>

@@ -11,7 +11,7 @@
 #include "common/env.h"
 #include "common/ids.h"
 #include "common/task.h"
-#include "fuse-client/remote/waiting.h"
+#include "common/waiting.h"
 #include "fuse-client/vfs/vfs.h"
 
 #include <kj/async.h>

@@ -4,7 +4,7 @@
 // Thread: the test's. Owner: fake::Cluster.
 
 #include "common/file_lock.h"
-#include "fuse-client/remote/waiting.h"
+#include "common/waiting.h"
 
 #include <rpc-schema/namespace.capnp.h>
 
