@@ -4,8 +4,8 @@
 // Thread: the loop's; the calls that block run on the pool's. Owner: one transfer; goes before the pool.
 
 #include "common/task.h"
+#include "common/waiting.h"
 #include "common/worker_pool.h"
-#include "fuse-client/remote/waiting.h"
 
 #include <kj/array.h>
 #include <kj/io.h>
