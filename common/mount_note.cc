@@ -74,11 +74,6 @@ void writeMountNote(const MountNote& note) {
   fs::rename(file + ".new", file, ec);
 }
 
-void removeMountNote(uint64_t device) {
-  std::error_code ec;
-  fs::remove(fileOf(ownDirectory(), device), ec);
-}
-
 kj::Maybe<MountNote> mountNoteAt(uint64_t device) {
   for (auto& directory : {std::string("/run/dfs/mounts"), ownDirectory()}) {
     if (!isTrusted(directory)) continue;
@@ -90,6 +85,15 @@ kj::Maybe<MountNote> mountNoteAt(uint64_t device) {
     }
   }
   return nullptr;
+}
+
+void removeMountNote(uint64_t device, int32_t pid) {
+  auto file = fileOf(ownDirectory(), device);
+  std::ifstream in(file);
+  KJ_IF_MAYBE(note, noteOf(nlohmann::json::parse(in, nullptr, false))) {
+    std::error_code ec;  // best effort, as the writing
+    if (note->pid == pid) fs::remove(file, ec);
+  }
 }
 
 kj::Maybe<MountNote> mountNoteOf(const std::string& path) {

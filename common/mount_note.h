@@ -24,7 +24,8 @@ struct MountNote {
 void writeMountNote(
     const MountNote&
         note);  // best effort: a mount without one works, only the tools need --nameserver
-void removeMountNote(uint64_t device);
+void removeMountNote(uint64_t device, int32_t pid);
+// Only that process's own: the number of a mount that has gone may be another's already.
 kj::Maybe<MountNote> mountNoteOf(const std::string& path);
 // Of the mount in which `path` lies. Asks the kernel only, never the mount: its servers may be away.
 kj::Maybe<MountNote> mountNoteAt(uint64_t device);

@@ -21,7 +21,9 @@ TEST(MountNote, IsReadAsItWasWrittenUntilItIsRemoved) {
   EXPECT_EQ(note.pid, 42);
   EXPECT_EQ(note.subdir, "/sub");
   EXPECT_EQ(note.words, std::vector<std::string>{"soft"});
-  removeMountNote(kNoDevice);
+  removeMountNote(kNoDevice, 43);  // the number was another mount's before
+  EXPECT_FALSE(mountNoteAt(kNoDevice) == nullptr);
+  removeMountNote(kNoDevice, 42);
   EXPECT_TRUE(mountNoteAt(kNoDevice) == nullptr);
   EXPECT_TRUE(mountNoteOf("/nonexistent/file") == nullptr);
 }
@@ -36,7 +38,7 @@ TEST(MountNote, OneThatSomebodyHasSpoiltCountsAsNone) {
     std::ofstream(file) << text;
     EXPECT_TRUE(mountNoteAt(kNoDevice) == nullptr) << text;
   }
-  removeMountNote(kNoDevice);
+  remove(file.c_str());
 }
 
 }  // namespace

@@ -97,10 +97,7 @@ int runMount(Arguments& a, const std::string& program) {
   cleanDeadMount(a.mount.mountpoint);
   refuseIfNotAllowed(a.mount);
   if (a.checkOnly) return kExitOk;
-  if (geteuid() == 0) {
-    a.mount.allowOther = true;
-    a.mount.fuseOptions.insert(a.mount.fuseOptions.begin(), {"suid", "dev"});
-  }
+  if (geteuid() == 0) a.mount.allowOther = true;
   EmbeddedCluster cluster;
   if (a.mount.nameservers.empty()) {
     cluster = join(a.embedded);

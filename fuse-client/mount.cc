@@ -89,7 +89,7 @@ Mount::Mount(kj::AsyncIoContext& io, Env& env, const MountOptions& options)
 }
 
 Mount::~Mount() noexcept(false) {
-  if (noted_) removeMountNote(device_);
+  if (noted_) removeMountNote(device_, getpid());
   // What still waits is answered, and so is all that comes until the invalidator has ended: the kernel
   // may hold it up for one of these. Then the Vfs goes, whose drops the invalidator was to make.
   ending_ = nullptr;

@@ -142,6 +142,8 @@ bool FuseChannel::receive() {
     // 0 and ENODEV: unmounted. Anything else is an end too: nothing can be served over such a channel.
     if (n != 0 && n != -ENODEV) KJ_LOG(ERROR, "the FUSE channel has failed", n);
     ended_ = true;
+    // From now on its number and its place may be another mount's.
+    if (!isOurs()) line_ = nullptr;
     return false;
   }
   initFlags = offeredIn(buf);
