@@ -118,6 +118,7 @@ std::string describeTree(const std::string& root) {
            root, std::filesystem::directory_options::skip_permission_denied)) {
     paths.push_back(entry.path());
   }
+  std::sort(paths.begin(), paths.end());  // directories have orders of their own
   std::map<std::pair<dev_t, ino_t>, std::string> first;
   for (auto& path : paths) {
     struct stat s;
