@@ -40,17 +40,55 @@ build() { # PRESET TARGET...
   }
 }
 
-unit_tests() { # PRESET: every test program of that build but the simulator's long run
-  local list=() program
-  while read -r program; do list+=("$program"); done < <(find "build/$1" -name '*_test' -type f -perm -u+x | sort)
-  for program in "${list[@]}"; do
-    case $program in */dfs_sim_test) continue ;; esac
-    check "$1 $(basename "$program")" timeout 600 "$program" --gtest_brief=1
+side_by_side() { # stdin: NAME TAB COMMAND, one a line. As many at a time as there are cores; what each says comes when it ends
+  local results name command code
+  results=$(mktemp -d)
+  while IFS=$'\t' read -r name command; do
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+    (
+      start=$SECONDS code=0
+      eval "$command" > "$results/$name.log" 2>&1 < /dev/null || code=$?
+      echo "$code" > "$results/$name.code"
+      exec 9> "$results/lock"
+      flock 9
+      printf '\n=== %s\n' "$name"
+      cat "$results/$name.log"
+      word=passed
+      [ "$code" -eq 0 ] || word=FAILED
+      printf -- '--- %s: %s (%s s)\n' "$word" "$name" $((SECONDS - start))
+    ) &
   done
+  wait
+  for code in "$results"/*.code; do
+    if [ ! -e "$code" ]; then
+      failed=$((failed + 1))
+      broken+=("nothing was there to run")
+    elif [ "$(cat "$code")" = 0 ]; then
+      passed=$((passed + 1))
+    else
+      failed=$((failed + 1))
+      broken+=("$(basename "$code" .code)")
+    fi
+  done
+  rm -rf "$results"
 }
 
-simulator() { # PRESET SEEDS
-  check "$1 simulator, $2 seeds" env DFS_SIM_SEEDS="$2" timeout 2400 "build/$1/tests/dfs_sim_test" --gtest_brief=1
+unit_tests() { # PRESET: every test program of that build but the simulator's long run
+  find "build/$1" -name '*_test' -type f -perm -u+x ! -name dfs_sim_test | sort | while read -r program; do
+    printf '%s %s\ttimeout 600 %s --gtest_brief=1\n' "$1" "$(basename "$program")" "$program"
+  done > "build/$1.tests"
+  side_by_side < "build/$1.tests"
+}
+
+simulator() { # PRESET SEEDS: from 1, in pieces; the histories by name come with each
+  local pieces each first
+  pieces=$(nproc)
+  each=$((($2 + pieces - 1) / pieces))
+  for ((first = 1; first <= $2; first += each)); do
+    printf '%s simulator, %s seeds from %s\tDFS_SIM_FIRST=%s DFS_SIM_SEEDS=%s timeout 2400 %s --gtest_brief=1\n' \
+      "$1" "$each" "$first" "$first" "$each" "build/$1/tests/dfs_sim_test"
+  done > "build/$1.tests"
+  side_by_side < "build/$1.tests"
 }
 
 cluster_tests() {
@@ -58,8 +96,9 @@ cluster_tests() {
   export DFS_BUILD=$source/build/release
   for script in tests/cluster/[0-9]*.sh; do
     case $script in *"$filter"*) ;; *) continue ;; esac
-    check "$(basename "$script" .sh)" timeout -k 30 900 "$script"
-  done
+    printf '%s\ttimeout -k 30 900 %s\n' "$(basename "$script" .sh)" "$script"
+  done > build/cluster.tests
+  side_by_side < build/cluster.tests
 }
 
 if [ "$(id -u)" -eq 0 ]; then

@@ -173,14 +173,14 @@ TEST(Rewinddir, SeesWhatIsNew) {
   closedir(dir);
 }
 
-TEST(Readdir, Of20000NamesIsComplete) {
+TEST(Readdir, Of5000NamesIsComplete) {
   Place p;
   makeDirectory(p.here("d"));
-  constexpr int kNames = 20'000;
+  constexpr int kNames = 5'000;
   makeMany(p.here("d"), "entry-", kNames);
   EXPECT_EQ(namesIn(p.there("d")).size(), size_t(kNames));
   struct stat s;
-  EXPECT_OK(stat(p.there("d/entry-19999").c_str(), &s));
+  EXPECT_OK(stat(p.there("d/entry-4999").c_str(), &s));
   EXPECT_ERRNO(ENOTEMPTY, rmdir(p.there("d").c_str()));
 }
 
