@@ -7,9 +7,9 @@
 #include "common/limits.h"
 #include "common/peer.h"
 #include "common/view.h"
+#include "common/waiting.h"
 #include "common/wire.h"
 #include "storaged/chain/memory_block_store.h"
-#include "storaged/chain/signal.h"
 #include "tests/sim/world/world.h"
 
 #include "common/task.h"
@@ -24,7 +24,7 @@ namespace {
 
 struct FakeNames {
   View view;
-  Wakeup changed;
+  Signal changed;
   std::map<std::string, NodeId> ids;
   std::map<NodeId, uint64_t> settled;
   std::map<NodeId, uint64_t> askedEpoch;
@@ -38,7 +38,7 @@ struct FakeNames {
   }
   void publish() {
     ++view.version;
-    changed.raise();
+    changed.wake();
   }
 };
 

@@ -391,11 +391,11 @@ void Updates::viewChanged() {
     }
     if (keeper_.stateIn(id) != MemberState::SERVING) windows_.dropChain(id);
   }
-  pendingLess_.raise();
+  pendingLess_.wake();
 }
 
 static Task<void> waitForTheLiving(const std::map<BlockId, RequestId>* pending, ViewKeeper* keeper,
-                                   Wakeup* less) {
+                                   Signal* less) {
   for (;;) {
     bool dead = false;
     for (auto& p : *pending) dead = dead || !keeper->view().live(SessionId(p.second.client));

@@ -115,7 +115,7 @@ class Updates final : private kj::TaskSet::ErrorHandler {
   BlockTurns& turns_;
 
   std::map<BlockId, RequestId> pending_;
-  Wakeup pendingLess_;
+  Signal pendingLess_;
   std::map<ChainId, uint64_t> roomyIn_;  // the epoch in which all members after us said so
   std::map<ChainId, uint64_t> epochs_;   // as of the last view, to see chains move
   std::map<ChainId, std::set<BlockId>> reserved_;  // and not applied yet
@@ -136,7 +136,7 @@ class Updates::Pending {
   }
   ~Pending() noexcept(false) {
     updates_.pending_.erase(block_);
-    updates_.pendingLess_.raise();
+    updates_.pendingLess_.wake();
   }
   KJ_DISALLOW_COPY(Pending);
 

@@ -41,12 +41,12 @@ void ViewKeeper::install(View view) {
   }
   view_ = kj::mv(view);
   for (auto& hook : hooks_) hook();
-  changed_.raise();
+  changed_.wake();
 }
 
 void ViewKeeper::recovered(ChainId chain) {
   recovering_.erase(chain);
-  changed_.raise();
+  changed_.wake();
 }
 
 void ViewKeeper::extendRight(uint64_t untilBootMs) {

@@ -11,7 +11,7 @@
 #include "common/env.h"
 #include "common/task.h"
 #include "common/view.h"
-#include "storaged/chain/signal.h"
+#include "common/waiting.h"
 
 #include <rpc-schema/storage.capnp.h>
 
@@ -84,7 +84,7 @@ class ViewKeeper {
   View view_;
   std::set<ChainId> recovering_;
   std::vector<kj::Function<void()>> hooks_;
-  Wakeup changed_;
+  Signal changed_;
 };
 
 }  // namespace dfs

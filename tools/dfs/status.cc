@@ -1,4 +1,5 @@
 #include "common/sentence.h"
+#include "common/size_text.h"
 #include "tools/dfs/verb.h"
 
 #include <kj/debug.h>
@@ -13,19 +14,6 @@ namespace dfs {
 namespace {
 
 using Json = nlohmann::json;
-
-std::string size(double bytes) {
-  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  int unit = 0;
-  while (bytes >= 1024 && unit < 5) {
-    bytes /= 1024;
-    ++unit;
-  }
-  std::ostringstream out;
-  out << std::fixed << std::setprecision(unit == 0 || bytes >= 100 ? 0 : 1) << bytes << " "
-      << units[unit];
-  return out.str();
-}
 
 std::string upper(std::string text) {
   for (auto& c : text) c = static_cast<char>(toupper(c));
@@ -42,8 +30,8 @@ void printStores(const Json& status) {
     auto chains = s.value("chains", Json::object());
     std::cout << "  " << std::left << std::setw(10) << s.value("name", "?") << std::setw(10)
               << s.value("state", "?") << std::setw(30)
-              << size(static_cast<double>(number(s, "freeBytes"))) + " of " +
-                     size(static_cast<double>(number(s, "totalBytes"))) + " free"
+              << sizeText(static_cast<double>(number(s, "freeBytes"))) + " of " +
+                     sizeText(static_cast<double>(number(s, "totalBytes"))) + " free"
               << "serves " << number(chains, "serving") << " chains";
     if (auto syncing = number(chains, "syncing")) std::cout << ", catching up on " << syncing;
     std::cout << "\n";

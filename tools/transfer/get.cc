@@ -229,13 +229,8 @@ Task<void> Get::worker(std::string local, std::vector<Entry>& entries, size_t& n
     auto failure = co_await attempt(kj::Promise<void>(entryTo(entry, local + "/" + entry.path)));
     remote_.vfs().forget(entry.attr.ino, 1);
     KJ_IF_MAYBE(e, failure) {
-      auto code = exitCodeOf(*e);
-      if (code == kExitUnreachable || code == kExitTimeout) {
-        next = entries.size();
-        kj::throwFatalException(kj::mv(*e));
-      }
       ++failed_;
-      progress_.say("dfs: " + sentenceOf(*e));
+      sayOrEnd(kj::mv(*e), progress_, next, entries.size());
     }
   }
 }

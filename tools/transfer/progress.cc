@@ -1,5 +1,7 @@
 #include "tools/transfer/progress.h"
 
+#include "common/size_text.h"
+
 #include <unistd.h>
 
 #include <iomanip>
@@ -13,19 +15,6 @@ constexpr uint64_t kEveryMs = 250;
 constexpr const char* kClearLine = "\r\033[K";
 
 }  // namespace
-
-std::string sizeText(double bytes) {
-  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  int unit = 0;
-  while (bytes >= 1024 && unit < 5) {
-    bytes /= 1024;
-    ++unit;
-  }
-  std::ostringstream out;
-  out << std::fixed << std::setprecision(unit == 0 || bytes >= 100 ? 0 : 1) << bytes << " "
-      << units[unit];
-  return out.str();
-}
 
 std::string progressLine(const std::string& name, uint64_t done, uint64_t total, uint64_t moved,
                          uint64_t elapsedMs) {

@@ -11,8 +11,6 @@
 
 namespace dfs {
 
-std::string sizeText(double bytes);  // "1.4 GiB"
-
 std::string progressLine(const std::string& name, uint64_t done, uint64_t total, uint64_t moved,
                          uint64_t elapsedMs);
 // done: of `total` (0: not known); moved: of that by this run, which is what the rate counts.

@@ -112,13 +112,8 @@ Task<void> Put::worker(std::string local, std::vector<Entry>& entries, size_t& n
     auto directory = directories_.at(parentOf(entry.path)).ino;
     auto failure = co_await attempt(kj::Promise<void>(entryTo(directory, path, entry)));
     KJ_IF_MAYBE(e, failure) {
-      auto code = exitCodeOf(*e);
-      if (code == kExitUnreachable || code == kExitTimeout) {
-        next = entries.size();
-        kj::throwFatalException(kj::mv(*e));
-      }
       ++failed_;
-      progress_.say("dfs: " + sentenceOf(*e));
+      sayOrEnd(kj::mv(*e), progress_, next, entries.size());
     }
   }
 }

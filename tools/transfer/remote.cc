@@ -84,6 +84,15 @@ void failErrno(const std::string& path, Errno err) {
   failCommand(exitCodeOf(number), path + ": " + strerror(number));
 }
 
+void sayOrEnd(kj::Exception&& failure, Progress& progress, size_t& next, size_t entries) {
+  auto code = exitCodeOf(failure);
+  if (code == kExitUnreachable || code == kExitTimeout) {
+    next = entries;
+    kj::throwFatalException(kj::mv(failure));
+  }
+  progress.say("dfs: " + sentenceOf(failure));
+}
+
 bool permits(const Attr& attr, const Caller& caller, uint32_t bits) {
   if (caller.uid == 0) return true;
   uint32_t shift = 0;

@@ -9,6 +9,7 @@
 
 #include "common/real_env.h"
 #include "fuse-client/vfs/vfs.h"
+#include "tools/transfer/progress.h"
 
 #include <kj/async-io.h>
 
@@ -21,6 +22,10 @@ namespace dfs {
 
 [[noreturn]] void failErrno(const std::string& path, Errno err);
 // The command ends with the code of that error, and says it about that path.
+
+void sayOrEnd(kj::Exception&& failure, Progress& progress, size_t& next, size_t entries);
+// Of one entry among many: says what is wrong with it. Throws what is wrong with the cluster, and no
+// further one is begun.
 
 bool permits(const Attr& attr, const Caller& caller, uint32_t bits);
 // Whether the mode of that inode gives the caller these: 4 to read, 2 to write, 1 to search.

@@ -1,3 +1,4 @@
+#include "common/size_text.h"
 #include "tools/transfer/local.h"
 #include "tools/transfer/progress.h"
 #include "tools/transfer/remote.h"
