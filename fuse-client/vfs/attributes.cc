@@ -153,9 +153,21 @@ kj::Promise<Outcome<Attr>> Client::setattr(InodeId ino, SetAttr set, kj::Maybe<F
   }
   // The kernel takes set-id bits away before a write in the writer's name, who may have got the descriptor from
   // somebody with more rights, and does not say which one it is.
-  if (set.mode || set.killSetId) openForWrite = openForWrite || isOpenForWrite(ino);
-  kj::Promise<Outcome<Attr>> work = setattrNow(ino, set, openForWrite, kj::mv(caller));
+  if (set.mode) openForWrite = openForWrite || isOpenForWrite(ino);
+  kj::Promise<Outcome<Attr>> work =
+      set.killSetId && isOpenForWrite(ino)
+          ? kj::Promise<Outcome<Attr>>(maybeBeforeWrite(ino, set, kj::mv(caller)))
+          : kj::Promise<Outcome<Attr>>(setattrNow(ino, set, openForWrite, kj::mv(caller)));
   return soft(detached(kj::mv(work)));
+}
+
+Task<Outcome<Attr>> Client::maybeBeforeWrite(InodeId ino, SetAttr set, Caller caller) {
+  // chown(-1, -1), or what the kernel sends before a write, perhaps of somebody who was handed the open file. He must
+  // not be refused; the write takes the bits away itself.
+  auto attr = co_await getattrNow(ino);
+  if (!attr.ok() || (caller.uid != 0 && caller.uid != attr->uid)) co_return kj::mv(attr);
+  auto done = co_await setattrNow(ino, set, false, kj::mv(caller));
+  co_return kj::mv(done);
 }
 
 Task<Outcome<Attr>> Client::setattrNow(InodeId ino, SetAttr set, bool openForWrite, Caller caller) {

@@ -165,6 +165,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   // That descriptor reads: an access, unless it was opened with O_NOATIME.
   Task<Outcome<Attr>> getattrOnce(InodeId ino);
   // As the name server says it.
+  Task<Outcome<Attr>> maybeBeforeWrite(InodeId ino, SetAttr set, Caller caller);
   Task<Outcome<Attr>> setattrNow(InodeId ino, SetAttr set, bool openForWrite, Caller caller);
   Task<Outcome<Attr>> resizeNow(kj::Own<File> file, SetAttr set, bool openForWrite, Caller caller);
   static void fillSetattr(schema::Command::Builder command, InodeId ino, const SetAttr& set,
@@ -187,6 +188,9 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   Task<void> awaitRest(kj::Own<LeaseUse> use, kj::Own<File> file, uint64_t request);
   Task<void> acquire(kj::Own<File> file);
   void install(File& file, schema::Grant::Reader grant, schema::Attr::Reader attr);
+  Task<void> dropForRecall(kj::Own<File> file);
+  Task<void> requestComes(kj::Own<File> file);
+  // A READ or WRITE after this one was called.
   void wakeWaiters(File& file);
   Task<void> giveBack(kj::Own<File> file);
   Task<void> sayReleasing(kj::Own<File> file);

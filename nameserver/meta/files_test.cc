@@ -124,18 +124,28 @@ TEST(Setattr, SizeNeedsTheRightToWriteOrADescriptor) {
   w.chmod(f, 06755);
   w.uid = 1000;
   EXPECT_EQ(w.chmod(f, 0755).err, Errno::PERM);
-  // chown(-1, -1) by a stranger, and what the kernel asks for before a write through a file that was handed on.
+  EXPECT_EQ(w.problems(), "");
+}
+
+TEST(Setattr, NothingAtAllIsTheOwnersOnlyWhereSetIdBitsWouldGo) {
+  TestWorld w;
+  auto f = w.create(1, "f").ino;
   auto nothing = [](Setattr c) { c.setKillSetId(true); };
+  w.chmod(f, 06777);
+  w.uid = 1000;
   EXPECT_EQ(w.setattr(f, nothing).err, Errno::PERM);
-  EXPECT_EQ(w.attr(f).mode, 06755u);
-  EXPECT_EQ(w.setattr(f,
-                      [](Setattr c) {
-                        c.setKillSetId(true);
-                        c.setOpenForWrite(true);
-                      })
-                .err,
-            Errno::OK);
-  EXPECT_EQ(w.attr(f).mode, 0755u);
+  EXPECT_EQ(w.attr(f).mode, 06777u);
+  // A write through a descriptor, whoever it was handed to.
+  auto write = [](Setattr c) {
+    c.setKillSetId(true);
+    c.setOpenForWrite(true);
+  };
+  EXPECT_EQ(w.setattr(f, write).err, Errno::OK);
+  EXPECT_EQ(w.attr(f).mode, 0777u);
+  auto before = w.attr(f).ctime;
+  EXPECT_EQ(w.setattr(f, nothing).err, Errno::OK);
+  EXPECT_EQ(w.attr(f).mode, 0777u);
+  EXPECT_GT(w.attr(f).ctime, before);
   EXPECT_EQ(w.problems(), "");
 }
 

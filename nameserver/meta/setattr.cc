@@ -58,6 +58,19 @@ bool takesSetIdAway(Context& c, const Inode& inode, schema::Setattr::Reader r) {
   return only && (r.getOpenForWrite() || c.caller.may(inode, kMayWrite));
 }
 
+bool mayKeepGroup(Context& c, const Inode& inode) {
+  return c.caller.root() || c.caller.in(inode.gid);
+}
+
+bool isChownOfNothing(schema::Setattr::Reader r) {
+  // chown(-1, -1). A write says openForWrite.
+  auto set = r.getSet();
+  bool nothing = set.getMode() + set.getUid() + set.getGid() + set.getSize() + set.getAtime() +
+                     set.getAtimeNow() + set.getMtime() + set.getMtimeNow() ==
+                 0;
+  return nothing && r.getKillSetId() && !r.getOpenForWrite();
+}
+
 Errno check(Context& c, const Inode& inode, schema::Setattr::Reader r) {
   auto set = r.getSet();
   if (set.getSize()) {
@@ -70,10 +83,12 @@ Errno check(Context& c, const Inode& inode, schema::Setattr::Reader r) {
     if (inode.kind == Kind::SYMLINK) return Errno::NOT_SUP;
     if (!c.caller.owns(inode) && !takesSetIdAway(c, inode, r)) return Errno::PERM;
   }
-  bool nothing = set.getMode() + set.getUid() + set.getGid() + set.getSize() == 0;
-  bool takesAway = nothing && r.getKillSetId() && !r.getOpenForWrite() && !inode.directory() &&
-                   (inode.mode & (kSetUid | kSetGid)) != 0;
-  if (takesAway && !c.caller.owns(inode) && !c.caller.may(inode, kMayWrite)) return Errno::PERM;
+  if (isChownOfNothing(r) && !c.caller.owns(inode) && !inode.directory()) {
+    // Anybody may, where no set-id bit would go.
+    auto after = inode;
+    clearSetId(after, mayKeepGroup(c, inode));
+    if (after.mode != inode.mode) return Errno::PERM;
+  }
   return checkTimes(c, inode, r);
 }
 
@@ -87,7 +102,7 @@ void chmodAcl(Store& store, const Inode& inode) {
 
 void setModeAndOwner(Context& c, Inode& inode, schema::Setattr::Reader r) {
   auto set = r.getSet();
-  bool mayKeepGroup = c.caller.root() || c.caller.in(inode.gid);
+  bool keepsGroup = mayKeepGroup(c, inode);
   if (set.getUid()) inode.uid = r.getUid();
   if (set.getGid()) inode.gid = r.getGid();
   if (set.getMode()) {
@@ -97,7 +112,7 @@ void setModeAndOwner(Context& c, Inode& inode, schema::Setattr::Reader r) {
   }
   if (inode.directory()) return;
   bool given = set.getUid() || set.getGid();
-  if (given || r.getKillSetId()) clearSetId(inode, mayKeepGroup);
+  if (given || r.getKillSetId()) clearSetId(inode, keepsGroup);
   if (given || set.getSize()) c.store.eraseXattr(inode.ino, kCapabilityName);  // there or not
 }
 

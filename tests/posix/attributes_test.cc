@@ -122,6 +122,21 @@ TEST(Chown, MovesTheCtimeEvenIfNothingChanges) {
                  [&] { EXPECT_OK(chown(p.here("f").c_str(), own.st_uid, own.st_gid)); });
 }
 
+TEST(Chown, OfNothingIsTheOwnersOnlyWhereSetIdBitsWouldGo) {
+  REQUIRE_ROOT();
+  Place p;
+  makeFile(p.here("f"), "", 06777);
+  auto path = p.here("f");
+  p.asUser([&] { EXPECT_ERRNO(EPERM, chown(path.c_str(), -1, -1)); });
+  EXPECT_EQ(statOf(p.there("f")).st_mode & 07777, 06777u);
+  ASSERT_OK(chmod(path.c_str(), 0700));
+  p.asUser([&] { EXPECT_OK(chown(path.c_str(), -1, -1)); });
+  ASSERT_OK(chmod(path.c_str(), 06777));
+  Fd fd(open(path.c_str(), O_WRONLY));
+  ASSERT_OK(chown(path.c_str(), -1, -1));
+  EXPECT_EQ(statOf(p.there("f")).st_mode & 07777, 0777u);
+}
+
 TEST(Chown, TakesSetIdBitsFromFilesOnly) {
   Place p;
   auto own = statOf(p.here());
