@@ -29,6 +29,7 @@ kj::Promise<Outcome<uint64_t>> Client::copyRange(FileHandle from, uint64_t fromO
       if (same && fromOffset < toOffset + bytes && toOffset < fromOffset + bytes) {
         return Result(Errno::INVAL);
       }
+      readThrough(source->file->ino, from);
       auto copy = kj::heap<Copy>();
       copy->from = kj::addRef(*source->file);
       copy->fromOffset = fromOffset;

@@ -5,7 +5,8 @@
 namespace dfs {
 namespace {
 
-constexpr uint64_t kDropPatienceMs = 2;      // of a recall, for the kernel to forget pages
+constexpr uint64_t kDropPatienceMs = 20;     // of a recall, for the kernel to forget pages
+constexpr uint64_t kBusyDropPatienceMs = 2;  // where READs or WRITEs of ours hold some of them
 constexpr uint64_t kIdleReleaseMs = 30'000;  // nothing dirty, nobody at work
 constexpr uint64_t kRestMs = 50;         // the kernel sends it at once, if it is given a processor
 constexpr uint64_t kRestsMsMax = 1'000;  // of a recall; then those who ask have their turn
@@ -182,17 +183,10 @@ Task<void> Client::giveBack(kj::Own<File> file) {
   }
   signs = nullptr;
   if (file->leaseEra == era) {
-    // V6: whatever the times say. Waited for only so long (V3): a READ that is still on its way to us holds its page, and would
-    // itself wait for this recall. The next GETATTR waits for the drop, but the kernel then forgets the answer (makeDropped).
     bool pages = file->pagesPresent;
     dropLease(*file);
     file->answered = kj::max(file->answered, sequence);
-    if (pages) {
-      auto dropped = dropPages(*file);
-      auto patience = env_.clock.timer().afterDelay(kDropPatienceMs * kj::MILLISECONDS);
-      auto either = dropped.exclusiveJoin(kj::mv(patience));
-      co_await kj::mv(either);
-    }
+    if (pages) co_await dropForRecall(kj::addRef(*file));
     file->recalled = false;
     file->changed.wake();
     co_await sendRelease(file->ino, sequence);
@@ -200,6 +194,24 @@ Task<void> Client::giveBack(kj::Own<File> file) {
   file->recalled = false;
   file->changed.wake();
   wakeWaiters(*file);
+}
+
+Task<void> Client::dropForRecall(kj::Own<File> file) {
+  // V6: whatever the times say. To the end if it can be: the answer to a GETATTR that the drop overtakes is forgotten
+  // (makeDropped), and then stores past the old end through a mapping would not be written. But a READ or WRITE holds its pages
+  // and would itself wait for this recall, so the drop is left alone once one comes (V3). One that is still on its way here
+  // cannot be seen: hence the time.
+  auto patience = file->requests.empty() ? kDropPatienceMs : kBusyDropPatienceMs;
+  auto dropped = dropPages(*file);
+  auto comes = kj::Promise<void>(requestComes(kj::addRef(*file)));
+  auto late = env_.clock.timer().afterDelay(patience * kj::MILLISECONDS);
+  auto ended = dropped.exclusiveJoin(kj::mv(comes)).exclusiveJoin(kj::mv(late));
+  co_await kj::mv(ended);
+}
+
+Task<void> Client::requestComes(kj::Own<File> file) {
+  auto next = file->nextRequest;
+  while (file->nextRequest == next) co_await file->changed.next();
 }
 
 void Client::wakeWaiters(File& file) {

@@ -24,6 +24,7 @@ Client::Request::Request(Client& client, kj::Own<File> file, uint64_t offset, ui
     : client_(client), file_(kj::mv(file)), id_(file_->nextRequest++) {
   file_->requests[id_] = {offset, offset + bytes, write};
   file_->lastUsedMs = client.nowMs();
+  if (file_->dropsRunning > 0) file_->changed.wake();
 }
 
 Client::Request::~Request() noexcept(false) {
