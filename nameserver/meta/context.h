@@ -45,6 +45,9 @@ struct Context {
   uint64_t nowMs() const { return static_cast<uint64_t>(now.sec) * 1000 + now.nsec / 1'000'000; }
 };
 
+constexpr uint32_t kDirectoryLinksMax = 0x7fffffff;
+// One for each directory in it, and two. No kLinksMax binds it: a local disk has none, either.
+
 Outcome<Inode> searchDirectory(Context& c, InodeId ino);
 // STALE: gone; NOT_DIR; ACCESS: no search permission; NO_ENT: a removed directory.
 

@@ -154,7 +154,7 @@ Errno applyCreate(Context& c, schema::Create::Reader r, Answer& out) {
   bool whiteout = r.getKind() == Kind::CHAR_DEVICE && r.getRdev() == 0;
   if (device(r.getKind()) && !whiteout && !c.caller.root()) return Errno::PERM;
   bool directory = r.getKind() == Kind::DIRECTORY;
-  if (directory && parent->nlink >= kLinksMax) return Errno::MANY_LINKS;
+  if (directory && parent->nlink >= kDirectoryLinksMax) return Errno::MANY_LINKS;
   auto ino = checkInodeNumber(c, InodeId(r.getIno()));
   if (!ino.ok()) return ino.err();
   auto cookie = c.store.freeCookie(parent->ino, name);

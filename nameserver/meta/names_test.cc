@@ -1,6 +1,7 @@
 // Names: what creates, links, removes and moves them, and each of its refusals. That a refusal
 // changes nothing is seen by TestWorld at every one of them.
 
+#include "nameserver/meta/context.h"
 #include "nameserver/meta/store.h"
 #include "nameserver/meta/test_world.h"
 
@@ -159,8 +160,9 @@ TEST(Link, CountsAndRefuses) {
   store.putInode(inode);
   EXPECT_EQ(w.link(f, d, "e").err, Errno::MANY_LINKS);
   inode = KJ_ASSERT_NONNULL(store.inode(InodeId(d)));
-  inode.nlink = kLinksMax;
+  inode.nlink = meta::kDirectoryLinksMax - 1;
   store.putInode(inode);
+  EXPECT_EQ(w.mkdir(d, "more than of a file").err, Errno::OK);
   EXPECT_EQ(w.mkdir(d, "e").err, Errno::MANY_LINKS);
   auto moved = w.mkdir(1, "moved");
   EXPECT_EQ(moved.err, Errno::OK);

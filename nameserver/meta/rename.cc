@@ -71,10 +71,11 @@ Errno checkRights(Context& c, Ends& e, bool exchange) {
       if (!caller.may(*target, kMayWrite)) return Errno::ACCESS;
     }
   }
-  if (e.source.directory() && !targetDirectory && e.to().nlink >= kLinksMax) {
+  if (e.source.directory() && !targetDirectory && e.to().nlink >= kDirectoryLinksMax) {
     return Errno::MANY_LINKS;
   }
-  if (exchange && !e.source.directory() && targetDirectory && e.from().nlink >= kLinksMax) {
+  if (exchange && !e.source.directory() && targetDirectory &&
+      e.from().nlink >= kDirectoryLinksMax) {
     return Errno::MANY_LINKS;
   }
   return Errno::OK;
