@@ -330,6 +330,11 @@ TEST(TimesMoved, AtimeByReadingAfterAChange) {
   Fd fd(open(p.here("d/f").c_str(), O_RDONLY));
   accessed("d/f", [&] { EXPECT_EQ(pread(fd, c, sizeof c, 0), 4); });
   accessed("d/f", [&] { EXPECT_EQ(contentsOf(p.here("d/f")), "text"); });
+  Fd to(open(p.here("to").c_str(), O_RDWR | O_CREAT, 0644));
+  accessed("d/f", [&] {
+    off_t in = 0, out = 0;
+    EXPECT_EQ(copy_file_range(fd, &in, to, &out, 4, 0), 4) << errnoName(errno);
+  });
   accessed("d", [&] { EXPECT_EQ(namesIn(p.here("d")).size(), 2u); });
   accessed("d/l", [&] { EXPECT_EQ(readlink(p.here("d/l").c_str(), c, sizeof c), 1); });
 }

@@ -82,6 +82,10 @@ void showDifference(const std::string& reference, const std::string& tested) {
 
 bool runSeed(const Options& options, uint64_t seed) {
   Random random(seed);
+  // Times of access, or what moves them otherwise.
+  bool twoMounts = options.roots.size() > 2;
+  scope.mappings = twoMounts || seed % 2 == 0;
+  scope.accessTimes = !scope.mappings;
   auto name = treeName(seed);
   std::vector<Side> sides;
   for (auto& root : options.roots) {
@@ -134,7 +138,7 @@ bool runSeed(const Options& options, uint64_t seed) {
 }
 
 int run(const Options& options) {
-  if (options.roots.size() > 2) scope.fifos = scope.accessTimes = false;
+  if (options.roots.size() > 2) scope.fifos = false;
   for (auto& root : options.roots) {
     if (lgetxattr(root.c_str(), "user.none", nullptr, 0) == -1 && errno == EOPNOTSUPP) {
       printf("%s has no extended attributes: they are left out\n", root.c_str());

@@ -31,6 +31,7 @@ struct Scope {
   // What one mount promises and two do not.
   bool fifos = true;
   bool accessTimes = true;
+  bool mappings = false;   // they and SEEK_END move times of access otherwise than on a local disk
   bool attributes = true;  // extended ones
 };
 extern Scope scope;
@@ -44,10 +45,12 @@ const std::vector<User>& users();
 // Root first, if the program is root; else only who it is.
 void become(const User& user);  // real, effective and file-system ids; root can come back
 
+constexpr size_t kSlots = 6;  // of one mount
+
 struct Side {
   // One tree through one mount. The descriptors are of that mount.
   std::string root;
-  std::array<int, 12> fds{};
+  std::array<int, 2 * kSlots> fds{};
   std::string path(const std::string& relative) const { return root + "/" + relative; }
 };
 
@@ -61,6 +64,9 @@ std::string outcome(long result);
 
 Operation randomOperation(Random& random);
 // See operations.cc. Draws all that it needs before it runs: both sides do the same.
+
+Operation randomDataOperation(Random& random);
+// One of data_operations.cc.
 
 std::string describeTree(const std::string& root);
 // One line for each name: type, mode, owner, links, size, target, contents, attributes; in order.
