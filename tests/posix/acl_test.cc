@@ -235,6 +235,19 @@ TEST(Acl, AMinimalDefaultTakesThePlaceOfTheUmaskToo) {
   EXPECT_EQ(get(p.here("d/sub"), kDefault), bytesOf(low));
 }
 
+TEST(Acl, AnUnnamedFileInheritsTheDefaultToo) {
+  Place p;
+  makeDirectory(p.here("d"), 0777);
+  ASSERT_OK(set(p.here("d"), kDefault, kFull));
+  Fd fd(open(p.here("d").c_str(), O_TMPFILE | O_RDWR, 0666));
+  ASSERT_GE(int(fd), 0) << errnoName(errno);
+  auto self = "/proc/self/fd/" + std::to_string(fd);
+  ASSERT_OK(linkat(AT_FDCWD, self.c_str(), AT_FDCWD, p.here("d/f").c_str(), AT_SYMLINK_FOLLOW));
+  Fd other(open(p.here("d/made").c_str(), O_CREAT | O_RDWR, 0666));
+  EXPECT_EQ(get(p.there("d/f"), kAccess), get(p.there("d/made"), kAccess));
+  EXPECT_EQ(modeOf(p.there("d/f")), modeOf(p.there("d/made")));
+}
+
 TEST(Acl, WithoutADefaultTheUmaskCounts) {
   Place p;
   Umask strict(027);
