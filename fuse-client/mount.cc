@@ -85,6 +85,7 @@ Mount::Mount(kj::AsyncIoContext& io, Env& env, const MountOptions& options)
       channel_(io.unixEventPort, FuseOps::table(), &ops_, flagsOf(options)),
       invalidator_(kj::heap<Invalidator>(channel_.session())) {
   vfs_->setKernel(*invalidator_);
+  vfs_->setCallers(callers_);
   ops_.setKernel(*invalidator_);
 }
 

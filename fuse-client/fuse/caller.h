@@ -3,19 +3,18 @@
 //
 // Thread: the loop's. Owner: Mount. Behind an interface because a fake kernel's callers have no /proc.
 
+#include "fuse-client/vfs/vfs.h"
+
 #include <cstdint>
 #include <vector>
 
 namespace dfs {
 
-class CallerStatus {
+class CallerStatus : public CallerGroups {
  public:
-  virtual ~CallerStatus() noexcept(false) {}
   virtual bool dying(int32_t tid) = 0;
   // SIGKILL is pending, or the thread is gone. True for tid 0 (a caller of another pid namespace): its signals
   // cannot be seen, and one that cannot be killed would be worse than one that is interrupted.
-  virtual std::vector<uint32_t> groups(int32_t tid) = 0;
-  // Supplementary groups; none if the thread is gone.
 };
 
 class ProcCallerStatus final : public CallerStatus {

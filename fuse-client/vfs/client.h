@@ -80,6 +80,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
                                                      uint32_t entriesMax, bool attrs) override;
   void releasedir(DirHandle handle) override;
   void setKernel(KernelCaches& kernel) override { kernel_ = kernel; }
+  void setCallers(CallerGroups& callers) override { callers_ = callers; }
   kj::Promise<void> attach() override;
   InodeId root() const override { return root_; }
   kj::Promise<void> syncAll() override;
@@ -222,7 +223,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   Task<Outcome<uint32_t>> writeNow(Writing& writing, Request& request, Reply& reply);
   Task<Outcome<uint32_t>> writePieces(kj::Own<File> file, uint64_t offset,
                                       kj::ArrayPtr<const kj::byte> bytes, const LeaseUse& use);
-  Task<Errno> killSetId(kj::Own<File> file, const Caller& caller, const LeaseUse& use);
+  Task<Errno> killSetId(kj::Own<File> file, const Caller& by, const LeaseUse& use);
   bool roomFor(const File& file, uint64_t offset, uint64_t bytes);
   Task<Errno> writeBlock(kj::Own<File> file, uint64_t index, uint32_t from,
                          kj::ArrayPtr<const kj::byte> data, const LeaseUse& use);
@@ -315,6 +316,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   Env& env_;
   const VfsOptions options_;
   kj::Maybe<KernelCaches&> kernel_;
+  kj::Maybe<CallerGroups&> callers_;
 
   InodeId root_ = kRootInode;
   InodeMap inodes_;

@@ -5,6 +5,7 @@
 #include "fuse-client/vfs/client.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 namespace dfs {
 namespace {
@@ -183,8 +184,13 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   co_return *done;
 }
 
-Task<Errno> Client::killSetId(kj::Own<File> file, const Caller& caller, const LeaseUse& use) {
+Task<Errno> Client::killSetId(kj::Own<File> file, const Caller& by, const LeaseUse& use) {
   auto ino = file->ino;
+  auto caller = by;
+  if ((file->mode & (S_ISGID | S_IXGRP)) == S_ISGID) {
+    // It stays if the writer is of that group.
+    KJ_IF_MAYBE(callers, callers_) caller.groups = callers->groups(caller.tid);
+  }
   auto applied = co_await names_.apply([ino, caller](schema::Command::Builder command) {
     fillCredentials(command, caller);
     auto set = command.getDo().initSetattr();

@@ -93,6 +93,14 @@ class KernelCaches {
   // bytes 0: to the end.
 };
 
+class CallerGroups {
+  // What is asked for only where it decides something: of most callers nobody looks the groups up.
+ public:
+  virtual ~CallerGroups() noexcept(false) {}
+  virtual std::vector<uint32_t> groups(int32_t tid) = 0;
+  // Supplementary ones; none if the thread is gone. REQUIRES: its request is not answered yet.
+};
+
 enum class AccessTimes { RELATIME, NEVER, STRICT };
 // When reading moves a file's access time: if it is not past the last change or a day old, never, or
 // each time.
@@ -229,6 +237,7 @@ class Vfs {
 
   // --- the mount
   virtual void setKernel(KernelCaches& kernel) = 0;
+  virtual void setCallers(CallerGroups& callers) = 0;  // without: nobody has any
   // Before the first call. Outlives the Vfs.
   virtual kj::Promise<void> attach() = 0;
   // Resolves when the session is there and the root answers. Throws with a sentence that says what

@@ -137,6 +137,27 @@ TEST(Chown, OfNothingIsTheOwnersOnlyWhereSetIdBitsWouldGo) {
   EXPECT_EQ(statOf(p.there("f")).st_mode & 07777, 0777u);
 }
 
+TEST(Write, ByAMemberOfTheGroupLeavesSetgidThatNobodyExecutes) {
+  REQUIRE_ROOT();
+  Place p;
+  constexpr gid_t kGroup = 54321;
+  makeFile(p.here("f"), "abc", 0666);
+  ASSERT_OK(chown(p.here("f").c_str(), 0, kGroup));
+  auto writes = [&](const Who& who) {
+    ASSERT_OK(chmod(p.here("f").c_str(), 02666));
+    p.asWho(who, [&] {
+      Fd fd(open(p.there("f").c_str(), O_WRONLY));
+      EXPECT_EQ(write(fd, "x", 1), 1);
+    });
+  };
+  writes({.groups = {kGroup}});
+  EXPECT_EQ(statOf(p.here("f")).st_mode & 07777, 02666u);
+  writes({.gid = kGroup});
+  EXPECT_EQ(statOf(p.here("f")).st_mode & 07777, 02666u);
+  writes({});
+  EXPECT_EQ(statOf(p.here("f")).st_mode & 07777, 0666u);
+}
+
 TEST(Chown, TakesSetIdBitsFromFilesOnly) {
   Place p;
   auto own = statOf(p.here());
