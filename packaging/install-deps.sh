@@ -13,6 +13,7 @@ packages=(
   fuse3
   # to test
   libclang-rt-dev git rsync sqlite3 tar attr acl libcap2-bin python3 procps e2fsprogs mount util-linux iproute2 curl
+  ed fio vim postgresql
 )
 
 missing=()
@@ -33,6 +34,12 @@ if [ "$(id -u)" -ne 0 ]; then
   exit 1
 fi
 
+case " ${missing[*]} " in
+  *" postgresql "*) # the tests make servers of their own: none is to start with the machine
+    mkdir -p /etc/postgresql-common/createcluster.d
+    echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.d/dfs.conf
+    ;;
+esac
 export DEBIAN_FRONTEND=noninteractive
 apt=(apt-get -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3)
 "${apt[@]}" update -q
