@@ -81,11 +81,11 @@ TEST(Removed, DirectoriesThatAreOpenAreEmptyAndTakeNothing) {
     EXPECT_EQ(s.st_nlink, 0u);
     EXPECT_OK(fstatat(fd, "..", &s, 0));
     EXPECT_OK(fchmod(fd, 0700));
-    Fd again(openat(fd, ".", O_RDONLY | O_DIRECTORY));
-    EXPECT_GE(again, 0);
-    DIR* dir = fdopendir(again);
+    DIR* dir = fdopendir(openat(fd, ".", O_RDONLY | O_DIRECTORY));
+    ASSERT_NE(dir, nullptr);
     errno = 0;
     EXPECT_EQ(readdir(dir), nullptr);
+    closedir(dir);
   }
 }
 
