@@ -31,7 +31,7 @@ for engine in psync sync vsync pvsync pvsync2 libaio posixaio io_uring mmap spli
   say "$engine"
   for direct in 0 1; do
     case $engine$direct in mmap1 | splice1) continue ;; esac
-    options=(--ioengine="$engine" --iodepth=$depth --direct=$direct --size=2m)
+    options=(--ioengine="$engine" --iodepth="$depth" --direct="$direct" --size=2m)
     verified "$engine.mixed" "${options[@]}" --rw=randrw --bsrange=4k-64k --blockalign=4k --verify_backlog=32
     from_both "$engine.sequential" "${options[@]}" --rw=write --bs=32k
     from_both "$engine.random" "${options[@]}" --rw=randwrite --bs=8k
