@@ -193,5 +193,5 @@ struct Outcome {
   links @4 :UInt32;          # of the victim after unlink or rename over
   count @5 :UInt64;
   # trim, forgetSession: not 0 if there is more to do: send it again. reclaimed, deleteOrphans: blocks
-  # that it concerned.
+  # that it concerned. create of an unnamed file: 1.
 }

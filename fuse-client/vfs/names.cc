@@ -187,7 +187,6 @@ Task<Outcome<Vfs::Created>> Client::createNow(InodeId parent, std::string name, 
       auto attr = attrOf(response.getAttr());
       if (!attr.ino) co_return Errno::STALE;
       Counted counted(*this, attr);
-      if (name.empty()) inodes_.pin(attr.ino);  // as the name server does (G4)
       auto file = fileOf(attr.ino);
       auto grant = response.getGrant();
       bool ours = grant.getSequence() > file->answered && !file->held() &&

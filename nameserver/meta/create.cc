@@ -99,6 +99,7 @@ Errno createUnnamed(Context& c, schema::Create::Reader r, const Inode& parent, A
   addNew(c, r, *ino, parent);
   c.store.addOrphan(*ino, true);
   out.ino = *ino;
+  out.count = 1;
   return Errno::OK;
 }
 

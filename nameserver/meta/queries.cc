@@ -233,6 +233,20 @@ std::vector<InodeId> Queries::orphans(InodeId above, uint32_t inosMax) {
   return inos;
 }
 
+std::set<InodeId> Queries::unheardOf(const std::vector<InodeId>& inos) {
+  Store store(kv_);
+  std::set<InodeId> unnamed, unheard;
+  for (auto ino : inos) {
+    if (store.isUnnamed(ino)) unnamed.insert(ino);
+  }
+  if (unnamed.empty()) return unheard;
+  for (auto cursor = store.from(Table::ANSWER, key(0)); cursor->valid(); cursor->next()) {
+    auto answer = meta::Answer::decode(cursor->value());
+    if (answer.count != 0 && unnamed.count(answer.ino) != 0) unheard.insert(answer.ino);
+  }
+  return unheard;
+}
+
 std::vector<InodeId> Queries::trims(InodeId above, uint32_t inosMax) {
   std::vector<InodeId> inos;
   for (auto k : Store(kv_).keysAbove(Table::TRIM, above.value, inosMax)) inos.emplace_back(k);

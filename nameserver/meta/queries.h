@@ -13,6 +13,7 @@
 
 #include <string>
 #include <string_view>
+#include <set>
 #include <vector>
 
 namespace dfs {
@@ -98,6 +99,8 @@ class Queries {
 
   bool isOrphan(InodeId ino);
   std::vector<InodeId> orphans(InodeId above, uint32_t inosMax);  // waiting for reap
+  std::set<InodeId> unheardOf(const std::vector<InodeId>& inos);
+  // Those made without a name by a client that has not acknowledged the answer.
   std::vector<InodeId> trims(InodeId above, uint32_t inosMax);    // waiting for trim
   struct ReclaimBlock {
     BlockId block;

@@ -104,17 +104,6 @@ Task<void> Sessions::proposeHeld(CommandMessage command, Needs needs, Holds hold
   done->fulfill(kj::mv(outcome));
 }
 
-void Sessions::keepUnnamed(CallOrigin caller, schema::Command::Reader command, Applied& applied) {
-  // An orphan from its first moment: whoever made it is about to hear of it, and keeps it until its kernel
-  // forgets it (G4). A question whether it does may have come before.
-  auto what = command.getDo();
-  auto outcome = applied.outcome->getRoot<schema::Outcome>().asReader();
-  if (!what.isCreate() || !what.getCreate().getUnnamed() || outcome.getErr() != Errno::OK) return;
-  auto& live = current(caller);
-  live.pins.insert(InodeId(outcome.getIno()));
-  live.denied.erase(InodeId(outcome.getIno()));
-}
-
 template <typename Results>
 void Sessions::answerApply(CallOrigin caller, schema::Command::Reader command, Applied& applied,
                            Results results) {
@@ -164,7 +153,14 @@ Task<void> Sessions::apply(
   tasks_.add(
       proposeHeld(stamper_.stamp(command), kj::mv(needs), kj::mv(holds), kj::mv(pair.fulfiller)));
   auto applied = co_await kj::mv(pair.promise);
-  keepUnnamed(caller, command, *applied);
+  kj::Own<LeaseTable::Hold> hold;
+  auto outcome = applied->outcome->getRoot<schema::Outcome>().asReader();
+  InodeId made(command.getDo().isCreate() ? outcome.getIno() : 0);
+  if (outcome.getErr() == Errno::OK && leases_.heldByOther(made, caller.session)) {
+    // Asked again: somebody has begun to write to it by now. Who has made a file gets it all the same.
+    hold = co_await leases_.use(made, caller.session);
+    co_await replicator_.confirm();  // S4: after the wait
+  }
   answerApply(caller, command, *applied, results);
 }
 

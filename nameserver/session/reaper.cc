@@ -40,9 +40,14 @@ Task<bool> Sessions::reapSome() {
   auto looked = queries_.orphans(reapCursor_, kInodesPerReapMax);
   bool atEnd = looked.size() < kInodesPerReapMax;
   reapCursor_ = atEnd ? InodeId() : looked.back();
-  std::vector<InodeId> asked;
+  std::vector<InodeId> candidates, asked;
   for (auto ino : looked) {
-    if (!pinned(ino)) asked.push_back(ino);
+    if (!pinned(ino)) candidates.push_back(ino);
+  }
+  // Who has made one without a name and does not know of it yet would say that it does not use it.
+  auto unheard = queries_.unheardOf(candidates);
+  for (auto ino : candidates) {
+    if (unheard.count(ino) == 0) asked.push_back(ino);
   }
   if (asked.empty()) co_return !atEnd;
 

@@ -205,7 +205,6 @@ class Sessions final : private RecallSender, private kj::TaskSet::ErrorHandler {
                      Holds* holds);
   Task<void> proposeHeld(CommandMessage command, Needs needs, Holds holds,
                          kj::Own<kj::PromiseFulfiller<kj::Own<Applied>>> done);
-  void keepUnnamed(CallOrigin caller, schema::Command::Reader command, Applied& applied);
   template <typename Results>
   void answerApply(CallOrigin caller, schema::Command::Reader command, Applied& applied,
                    Results results);
