@@ -193,7 +193,7 @@ Task<Outcome<Attr>> Client::setattrNow(InodeId ino, SetAttr set, bool openForWri
 }
 
 Task<Outcome<Attr>> Client::resizeNow(kj::Own<File> file, SetAttr set, bool openForWrite,
-                                      Caller caller) {
+                                      Caller caller, kj::Own<Growth> undoes) {
   // Under the lease and alone: sizes, and times that must come after those of earlier writes (Y4).
   auto ino = file->ino;
   co_await requestsDone(kj::addRef(*file), Which::WRITES);  // also those that were given up
@@ -207,6 +207,8 @@ Task<Outcome<Attr>> Client::resizeNow(kj::Own<File> file, SetAttr set, bool open
     if (got.ok()) use = kj::mv(*got);
     auto alone = co_await file->ops.alone();
     auto publishing = co_await file->publishing.alone();
+    if (undoes.get() != nullptr && !undoes->mayBeUndone(*file)) co_return Errno::AGAIN;
+    ++file->changes;
     if (use.get() != nullptr) {
       if (!use->good()) co_return Errno::IO;
       auto err = co_await publishNow(kj::addRef(*file), false);

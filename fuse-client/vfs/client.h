@@ -168,7 +168,9 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   // As the name server says it.
   Task<Outcome<Attr>> maybeBeforeWrite(InodeId ino, SetAttr set, Caller caller);
   Task<Outcome<Attr>> setattrNow(InodeId ino, SetAttr set, bool openForWrite, Caller caller);
-  Task<Outcome<Attr>> resizeNow(kj::Own<File> file, SetAttr set, bool openForWrite, Caller caller);
+  Task<Outcome<Attr>> resizeNow(kj::Own<File> file, SetAttr set, bool openForWrite, Caller caller,
+                                kj::Own<Growth> undoes = {});
+  // undoes: AGAIN if somebody else has changed the file meanwhile.
   static void fillSetattr(schema::Command::Builder command, InodeId ino, const SetAttr& set,
                           bool openForWrite, const Caller& caller);
   Task<Outcome<FsStat>> statfsNow();
@@ -208,14 +210,22 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   kj::Promise<kj::Own<RowsAnswer>> rowsOf(File& file, uint64_t first, uint64_t end);
   Task<void> sendRows(kj::Own<File> file, kj::Own<RowsBatch> batch);
 
+  struct Asker {
+    // For whom a file is changed.
+    kj::Maybe<Caller> unprivileged;  // who may not keep set-id bits
+    uint64_t onlyEra = 0;            // of the locks under which it was asked; 0: any
+  };
+  bool mayStill(const Asker& asker) {
+    return asker.onlyEra == 0 || asker.onlyEra == names_.era();
+  }
+
   // --- file_write.cc
   struct Writing {
     kj::Own<File> file;
     uint64_t offset;
     kj::Array<kj::byte> data;
     WriteHow how;
-    uint64_t onlyEra = 0;  // 0: any; else that of the lock under which it was asked for
-    kj::Maybe<Caller> unprivileged;
+    Asker asker;
     bool mayEarly;  // be answered before it is done
   };
   kj::Promise<Outcome<uint32_t>> startWrite(kj::Own<Writing> writing);
@@ -239,17 +249,17 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   // --- file_space.cc
   using Range = std::pair<uint64_t, uint64_t>;  // [first, second)
   Task<Errno> fallocateNow(kj::Own<File> file, SpaceChange change, Range range, bool keepSize,
-                           kj::Maybe<Caller> unprivileged);
-  Task<Errno> punchNow(kj::Own<File> file, Range range, kj::Maybe<Caller> unprivileged);
+                           Asker asker);
+  Task<Errno> punchNow(kj::Own<File> file, Range range, Asker asker);
   Task<Errno> punchRows(kj::Own<File> file, uint64_t first, uint64_t end, const LeaseUse& use);
-  Task<Errno> zeroNow(kj::Own<File> file, Range range, kj::Maybe<Caller> unprivileged);
+  Task<Errno> zeroNow(kj::Own<File> file, Range range, Asker asker);
   Task<Errno> zeroPart(kj::Own<File> file, uint64_t index, uint32_t from, uint32_t to,
                        const LeaseUse& use);
   Task<Errno> zeroWhole(kj::Own<File> file, uint64_t index, const LeaseUse& use);
-  Task<Errno> allocateNow(kj::Own<File> file, Range range, bool keepSize,
-                          kj::Maybe<Caller> unprivileged);
-  Task<Errno> allocatePiece(kj::Own<File> file, Range range, bool keepSize,
-                            kj::Maybe<Caller> unprivileged);
+  Task<Errno> allocateNow(kj::Own<File> file, Range range, bool keepSize, Asker asker,
+                          kj::Own<Growth> growth);
+  Task<Errno> allocatePiece(kj::Own<File> file, Range range, bool keepSize, Asker asker,
+                            kj::Own<Growth> growth);
   Task<Errno> allocateBlock(kj::Own<File> file, uint64_t index, uint32_t from, uint32_t to,
                             const LeaseUse& use);
   Task<Errno> killSetIdOf(kj::Own<File> file, const kj::Maybe<Caller>& unprivileged,
@@ -275,15 +285,14 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
     kj::Own<File> to;
     uint64_t toOffset;
     uint64_t bytes;
-    kj::Maybe<Caller> unprivileged;
+    Asker asker;
     bool durable;
   };
   Task<Outcome<BothLeases>> exclusiveBoth(kj::Own<File> from, kj::Own<File> to);
   Task<Outcome<uint64_t>> copyNow(kj::Own<Copy> copy);
   Task<Outcome<uint64_t>> copyBytes(Copy& copy, uint64_t bytes);
   Task<Outcome<uint64_t>> cloneNow(kj::Own<File> from, uint64_t fromOffset, kj::Own<File> to,
-                                   uint64_t toOffset, uint64_t bytes,
-                                   kj::Maybe<Caller> unprivileged);
+                                   uint64_t toOffset, uint64_t bytes, Asker asker);
   Task<Outcome<uint64_t>> cloneHeld(kj::Own<File> from, uint64_t fromOffset, kj::Own<File> to,
                                     uint64_t toOffset, uint64_t bytes, const BothLeases& leases);
 

@@ -21,6 +21,7 @@ kj::Promise<Outcome<uint64_t>> Client::copyRange(FileHandle from, uint64_t fromO
   if (options_.readOnly) return Result(Errno::RO_FS);
   KJ_IF_MAYBE(source, findHandle(from)) {
     KJ_IF_MAYBE(target, findHandle(to)) {
+      if (locks_.lost(from) || locks_.lost(to)) return Result(Errno::IO);
       if (fromOffset >= kFileBytesMax || bytes == 0) return Result(0u);
       bytes = kj::min(bytes, kFileBytesMax - fromOffset);
       if (toOffset >= kFileBytesMax) return Result(Errno::TOO_LARGE);
@@ -36,7 +37,8 @@ kj::Promise<Outcome<uint64_t>> Client::copyRange(FileHandle from, uint64_t fromO
       copy->to = kj::addRef(*target->file);
       copy->toOffset = toOffset;
       copy->bytes = bytes;
-      copy->unprivileged = kj::mv(unprivileged);
+      // Locks of either file are of the session that there is now.
+      copy->asker = {kj::mv(unprivileged), kj::max(locks_.eraOf(from), locks_.eraOf(to))};
       copy->durable = (target->flags & (O_SYNC | O_DSYNC)) != 0;
       return soft(kj::Promise<Result>(copyNow(kj::mv(copy))));
     }
@@ -49,7 +51,7 @@ Task<Outcome<uint64_t>> Client::copyNow(kj::Own<Copy> copy) {
   if (bytes >= kCloneBytesMin) {
     kj::Promise<Outcome<uint64_t>> work =
         cloneNow(kj::addRef(*copy->from), copy->fromOffset, kj::addRef(*copy->to), copy->toOffset,
-                 bytes, copy->unprivileged);
+                 bytes, copy->asker);
     auto cloned = co_await detached(kj::mv(work));
     if (!cloned.ok() || *cloned > 0) co_return kj::mv(cloned);
     // Up to where the next call can go on by reference.
@@ -69,9 +71,10 @@ Task<Outcome<uint64_t>> Client::copyBytes(Copy& copy, uint64_t bytes) {
     auto piece = kj::min(bytes - done, kWriteBytesMax - to % kWriteBytesMax);
     auto data = co_await readNow(kj::addRef(*copy.from), copy.fromOffset + done,
                                  static_cast<uint32_t>(piece));
-    if (!data.ok()) {
+    auto failed = mayStill(copy.asker) ? data.err() : Errno::IO;
+    if (failed != Errno::OK) {
       if (done > 0) break;
-      co_return data.err();
+      co_return failed;
     }
     if (data->size() == 0) break;
     auto writing = kj::heap<Writing>();
@@ -79,7 +82,7 @@ Task<Outcome<uint64_t>> Client::copyBytes(Copy& copy, uint64_t bytes) {
     writing->offset = to;
     writing->data = kj::mv(*data);
     writing->how.durable = copy.durable;
-    writing->unprivileged = copy.unprivileged;
+    writing->asker = copy.asker;
     writing->mayEarly = !copy.durable;
     auto read = writing->data.size();
     auto written = co_await startWrite(kj::mv(writing));
@@ -113,8 +116,7 @@ Task<Outcome<Client::BothLeases>> Client::exclusiveBoth(kj::Own<File> from, kj::
 }
 
 Task<Outcome<uint64_t>> Client::cloneNow(kj::Own<File> from, uint64_t fromOffset, kj::Own<File> to,
-                                         uint64_t toOffset, uint64_t bytes,
-                                         kj::Maybe<Caller> unprivileged) {
+                                         uint64_t toOffset, uint64_t bytes, Asker asker) {
   // 0: nothing here can go by reference.
   auto odd = [](const File& file, uint64_t offset) {
     return file.blockBytes != 0 && offset % file.blockBytes != 0;
@@ -139,11 +141,12 @@ Task<Outcome<uint64_t>> Client::cloneNow(kj::Own<File> from, uint64_t fromOffset
   if (!same) highOps = co_await high.ops.alone();
   auto lowPublishing = co_await low.publishing.alone();
   if (!same) highPublishing = co_await high.publishing.alone();
-  if (!leases.good()) co_return Errno::IO;
+  if (!leases.good() || !mayStill(asker)) co_return Errno::IO;
 
   if (from->map.size() <= fromOffset) co_return uint64_t(0);  // set-id bits stay where nothing comes
   auto& use = same ? *leases.from : *leases.to;
-  auto err = co_await killSetIdOf(kj::addRef(*to), unprivileged, use);
+  ++to->changes;
+  auto err = co_await killSetIdOf(kj::addRef(*to), asker.unprivileged, use);
   if (err != Errno::OK) co_return err;
   auto done = co_await cloneHeld(kj::mv(from), fromOffset, kj::mv(to), toOffset, bytes, leases);
   co_return kj::mv(done);

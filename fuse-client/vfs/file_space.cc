@@ -45,11 +45,13 @@ kj::Promise<Errno> Client::fallocate(FileHandle handle, SpaceChange change, uint
   if (bytes == 0) return Errno::INVAL;
   if (bytes > kFileBytesMax || offset > kFileBytesMax - bytes) return Errno::TOO_LARGE;
   KJ_IF_MAYBE(h, findHandle(handle)) {
+    if (locks_.lost(handle)) return Errno::IO;
     bool durable = (h->flags & (O_SYNC | O_DSYNC)) != 0;
     auto file = kj::addRef(*h->file);
     Range range{offset, offset + bytes};
+    Asker asker{kj::mv(unprivileged), locks_.eraOf(handle)};
     kj::Promise<Errno> work =
-        fallocateNow(kj::addRef(*file), change, range, keepSize, kj::mv(unprivileged));
+        fallocateNow(kj::addRef(*file), change, range, keepSize, kj::mv(asker));
     return soft(work.then([this, durable, file = kj::mv(file)](Errno err) mutable {
       if (err != Errno::OK || !durable) return kj::Promise<Errno>(err);
       return publish(kj::mv(file));
@@ -58,10 +60,25 @@ kj::Promise<Errno> Client::fallocate(FileHandle handle, SpaceChange change, uint
   return Errno::INVAL;
 }
 
+void Growth::goesOn(File& file) {
+  ++file.changes;
+  if (sequence == 0) {
+    before = file.map.size();
+    sequence = file.sequence;
+  } else {
+    alone = alone && file.sequence == sequence && file.changes == changes + 1;
+  }
+  changes = file.changes;
+}
+
+bool Growth::mayBeUndone(const File& file) const {
+  return sequence != 0 && alone && file.sequence == sequence && file.changes == changes;
+}
+
 Task<Errno> Client::fallocateNow(kj::Own<File> file, SpaceChange change, Range range, bool keepSize,
-                                 kj::Maybe<Caller> unprivileged) {
+                                 Asker asker) {
   if (change == SpaceChange::PUNCH) {
-    auto punched = co_await detached<Errno>(punchNow(kj::mv(file), range, kj::mv(unprivileged)));
+    auto punched = co_await detached<Errno>(punchNow(kj::mv(file), range, kj::mv(asker)));
     co_return punched;
   }
   auto attr = co_await getattrNow(file->ino);
@@ -78,24 +95,26 @@ Task<Errno> Client::fallocateNow(kj::Own<File> file, SpaceChange change, Range r
     auto blockBytes = uint64_t(attr->blockBytes);
     for (auto at = range.first; at < kj::min(range.second, before);) {
       Range piece{at, kj::min(range.second, (at / blockBytes + kBlocksPerZero) * blockBytes)};
-      auto err = co_await detached<Errno>(zeroNow(kj::addRef(*file), piece, unprivileged));
+      auto err = co_await detached<Errno>(zeroNow(kj::addRef(*file), piece, asker));
       if (err != Errno::OK) co_return err;
       at = piece.second;
     }
   }
   auto wanted = range;  // past the size there is nothing to do, but times move all the same
   if (keepSize) wanted.second = kj::max(range.first, kj::min(range.second, before));
-  auto err = co_await allocateNow(kj::addRef(*file), wanted, keepSize, kj::mv(unprivileged));
-  if (err == Errno::NO_SPACE && !keepSize && range.second > before) {
-    // Past the old end nothing stays, unless somebody else has written there meanwhile.
-    auto now = co_await getattrNow(file->ino);
-    if (now.ok() && now->size > before && now->size < range.second) {
-      SetAttr set;
-      set.size = true;
-      set.to.size = before;
-      auto cut = co_await detached<Outcome<Attr>>(resizeNow(kj::mv(file), set, true, Caller()));
-      if (!cut.ok()) co_return cut.err();
-    }
+  auto growth = kj::refcounted<Growth>();
+  auto onlyEra = asker.onlyEra;
+  auto err = co_await allocateNow(kj::addRef(*file), wanted, keepSize, kj::mv(asker),
+                                  kj::addRef(*growth));
+  if (err == Errno::NO_SPACE && !keepSize && range.second > growth->before) {
+    // Past the old end nothing stays, unless somebody else was at the file meanwhile.
+    SetAttr set;
+    set.size = true;
+    set.to.size = growth->before;
+    set.onlyEra = onlyEra;
+    auto cut = co_await detached<Outcome<Attr>>(
+        resizeNow(kj::mv(file), set, true, Caller(), kj::mv(growth)));
+    if (!cut.ok() && cut.err() != Errno::AGAIN) co_return cut.err();
   }
   co_return err;
 }
@@ -133,28 +152,29 @@ void Client::noteApplied(File& file, Applied& applied) {
 
 // --- space ---
 
-Task<Errno> Client::allocateNow(kj::Own<File> file, Range range, bool keepSize,
-                                kj::Maybe<Caller> unprivileged) {
+Task<Errno> Client::allocateNow(kj::Own<File> file, Range range, bool keepSize, Asker asker,
+                                kj::Own<Growth> growth) {
   auto blockBytes = file->blockBytes == 0 ? uint64_t(kBlockBytes) : uint64_t(file->blockBytes);
   auto at = range.first;
   do {
     Range piece{at, kj::min(range.second, (at / blockBytes + kBlocksPerPiece) * blockBytes)};
-    auto err =
-        co_await detached<Errno>(allocatePiece(kj::addRef(*file), piece, keepSize, unprivileged));
+    auto err = co_await detached<Errno>(
+        allocatePiece(kj::addRef(*file), piece, keepSize, asker, kj::addRef(*growth)));
     if (err != Errno::OK) co_return err;
     at = piece.second;
   } while (at < range.second);
   co_return Errno::OK;
 }
 
-Task<Errno> Client::allocatePiece(kj::Own<File> file, Range range, bool keepSize,
-                                  kj::Maybe<Caller> unprivileged) {
+Task<Errno> Client::allocatePiece(kj::Own<File> file, Range range, bool keepSize, Asker asker,
+                                  kj::Own<Growth> growth) {
   auto got = co_await exclusive(kj::addRef(*file));
   if (!got.ok()) co_return got.err();
   auto use = kj::mv(*got);
   auto hold = co_await file->ops.shared();
-  if (!use->good()) co_return Errno::IO;
-  auto err = co_await killSetIdOf(kj::addRef(*file), unprivileged, *use);
+  if (!use->good() || !mayStill(asker)) co_return Errno::IO;
+  growth->goesOn(*file);
+  auto err = co_await killSetIdOf(kj::addRef(*file), asker.unprivileged, *use);
   if (err != Errno::OK) co_return err;
   noteWritten(*file);
   auto end = keepSize ? kj::min(range.second, file->map.size()) : range.second;
@@ -191,15 +211,16 @@ Task<Errno> Client::allocateBlock(kj::Own<File> file, uint64_t index, uint32_t f
 
 // --- zeros ---
 
-Task<Errno> Client::zeroNow(kj::Own<File> file, Range range, kj::Maybe<Caller> unprivileged) {
+Task<Errno> Client::zeroNow(kj::Own<File> file, Range range, Asker asker) {
   // What is there becomes zeros and stays allocated.
   co_await requestsDone(kj::addRef(*file), Which::WRITES);  // also those that were given up
   auto got = co_await exclusive(kj::addRef(*file));
   if (!got.ok()) co_return got.err();
   auto use = kj::mv(*got);
   auto alone = co_await file->ops.alone();
-  if (!use->good()) co_return Errno::IO;
-  auto err = co_await killSetIdOf(kj::addRef(*file), unprivileged, *use);
+  if (!use->good() || !mayStill(asker)) co_return Errno::IO;
+  ++file->changes;
+  auto err = co_await killSetIdOf(kj::addRef(*file), asker.unprivileged, *use);
   if (err != Errno::OK) co_return err;
   auto end = kj::min(range.second, file->map.size());
   uint64_t blockBytes = file->map.blockBytes();
@@ -246,7 +267,7 @@ Task<Errno> Client::zeroPart(kj::Own<File> file, uint64_t index, uint32_t from, 
 
 // --- holes ---
 
-Task<Errno> Client::punchNow(kj::Own<File> file, Range range, kj::Maybe<Caller> unprivileged) {
+Task<Errno> Client::punchNow(kj::Own<File> file, Range range, Asker asker) {
   // Rows that the range covers go by a command; of a row at its ends the end is drawn in, or, in the
   // middle of it, zeros are written: 8 MiB at most.
   co_await requestsDone(kj::addRef(*file), Which::WRITES);  // also those that were given up
@@ -254,10 +275,11 @@ Task<Errno> Client::punchNow(kj::Own<File> file, Range range, kj::Maybe<Caller> 
   if (!got.ok()) co_return got.err();
   auto use = kj::mv(*got);
   auto alone = co_await file->ops.alone();
-  if (!use->good()) co_return Errno::IO;
+  if (!use->good() || !mayStill(asker)) co_return Errno::IO;
+  ++file->changes;
   auto end = kj::min(range.second, file->map.size());
   if (range.first >= end) co_return Errno::OK;
-  auto err = co_await killSetIdOf(kj::addRef(*file), unprivileged, *use);
+  auto err = co_await killSetIdOf(kj::addRef(*file), asker.unprivileged, *use);
   if (err != Errno::OK) co_return err;
 
   uint64_t blockBytes = file->map.blockBytes();

@@ -89,6 +89,7 @@ struct File : public kj::Refcounted {
 
   // --- work
   FifoLock ops;         // writes share it; truncation and appends are alone
+  uint64_t changes = 0;  // of its contents by this mount: calls begun, each once
   FifoLock publishing;  // one publish, or command that needs it published, at a time
   std::map<uint64_t, kj::Own<FifoLock>> blocks;
   kj::Own<RowsBatch> nextRows;
@@ -115,6 +116,18 @@ struct File : public kj::Refcounted {
   Time toldMtimeMax;   // of all that the kernel was told since this was made
   uint64_t drops = 0;  // counts them: READs begun before one start over
   uint32_t dropsRunning = 0;
+};
+
+struct Growth : public kj::Refcounted {
+  // What one allocation has made of a file; it can be undone if nobody else has changed the file since.
+  uint64_t before = 0;    // the size
+  uint64_t sequence = 0;  // of the lease; 0: it has not begun
+  uint64_t changes = 0;   // File::changes with its own
+  bool alone = true;
+
+  void goesOn(File& file);
+  // REQUIRES: a hold of file.ops, and the lease.
+  bool mayBeUndone(const File& file) const;
 };
 
 class LeaseUse {

@@ -31,8 +31,7 @@ kj::Promise<Outcome<uint32_t>> Client::write(FileHandle handle, uint64_t offset,
     writing->data = kj::mv(data);
     writing->how = how;
     writing->how.durable = how.durable || (h->flags & (O_SYNC | O_DSYNC)) != 0;
-    writing->onlyEra = locks_.eraOf(handle);
-    writing->unprivileged = kj::mv(unprivileged);
+    writing->asker = {kj::mv(unprivileged), locks_.eraOf(handle)};
     writing->mayEarly = !writing->how.durable && !how.fromWriteback && (h->flags & O_DIRECT) == 0;
     return soft(startWrite(kj::mv(writing))).then([old](Result&& result) -> Result {
       if (old && result.err() == Errno::STALE) return Errno::IO;  // S3
@@ -128,9 +127,8 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
                           request.id());
     hold = co_await file->ops.shared();
   }
-  if (!use->good() || (writing.onlyEra != 0 && writing.onlyEra != names_.era())) {
-    co_return Errno::IO;
-  }
+  if (!use->good() || !mayStill(writing.asker)) co_return Errno::IO;
+  ++file->changes;
   file->pagesPresent = true;  // a WRITE leaves pages like a READ does, and of the version held here
   auto asked = static_cast<uint32_t>(writing.data.size());
   kj::ArrayPtr<const kj::byte> bytes = writing.data;
@@ -151,7 +149,7 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   if (offset >= kFileBytesMax) co_return Errno::TOO_LARGE;
   bytes = bytes.slice(0, kj::min(bytes.size(), kFileBytesMax - offset));
 
-  KJ_IF_MAYBE(caller, writing.unprivileged) {
+  KJ_IF_MAYBE(caller, writing.asker.unprivileged) {
     if ((file->mode & kSetIdBits) != 0) {
       auto err = co_await killSetId(kj::addRef(*file), *caller, *use);
       if (err != Errno::OK) co_return err;

@@ -128,6 +128,37 @@ TEST(Space, WhatDoesNotFitChangesNothing) {
   EXPECT_EQ(w.stat(w.a, made.attr.ino).size, 1u);
 }
 
+TEST(Space, WhatDoesNotFitIsNotUndoneWhereOthersHaveWrittenMeanwhile) {
+  // The first piece is there, the next one does not fit any more.
+  for (bool otherMount : {false, true}) {
+    SpaceWorld w;
+    Mount b(w.world, "b");
+    auto made = w.a.create("f");
+    auto h = made.opened.handle;
+    ASSERT_EQ(w.a.write(h, 0, "x"), Errno::OK);
+    auto theirs = otherMount ? b.open("f") : w.a.open("f");
+    w.cluster.holdWrites = true;
+    auto filling = w.a.vfs->fallocate(h, SpaceChange::ALLOCATE, 0, 20 * kB, false, nullptr)
+                       .eagerlyEvaluate(nullptr);
+    w.world.pass(100);
+    auto writing =
+        (otherMount ? b : w.a).writing(theirs, 3 * kB + 7, "mine").eagerlyEvaluate(nullptr);
+    w.world.pass(100);
+    // From one held write to the next, until theirs is done.
+    for (uint32_t tries = 0; tries < 100 && !writing.poll(w.world.scope); ++tries) {
+      w.cluster.writesGo.wake();
+      w.world.pass(10);
+    }
+    EXPECT_EQ(w.world.wait(kj::mv(writing)).err(), Errno::OK);
+    ASSERT_FALSE(filling.poll(w.world.scope));
+    w.cluster.full = {1, 2};
+    w.cluster.holdWrites = false;
+    w.cluster.writesGo.wake();
+    EXPECT_EQ(w.world.wait(kj::mv(filling)), Errno::NO_SPACE);
+    EXPECT_EQ((*b.read(b.open("f"), 3 * kB + 7, 4)), "mine") << otherMount;
+  }
+}
+
 TEST(Space, ZeroedRangesKeepTheirSpace) {
   SpaceWorld w;
   auto made = w.a.create("f");

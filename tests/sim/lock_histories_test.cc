@@ -19,6 +19,7 @@ struct Cluster : SimCluster {
     create();
     auto made = get(vfs(0).create(kRootInode, "f", 0644, O_RDWR | O_CREAT, {}));
     KJ_REQUIRE(made.ok());
+    ino = made->attr.ino;
     handles.push_back(made->opened.handle);
     for (uint32_t i = 1; i < clients; ++i) handles.push_back(open(i));
   }
@@ -61,6 +62,7 @@ struct Cluster : SimCluster {
     if (!got.ok()) return nameOf(got.err()).cStr();
     return std::string(reinterpret_cast<const char*>(got->begin()), got->size());
   }
+  InodeId ino;
   std::vector<FileHandle> handles;
 };
 
@@ -164,6 +166,61 @@ TEST(LockHistories, S3WhoWasCutOffWhileOthersWantedItsLockIsToldAndHarmsNobody) 
   EXPECT_EQ(c.read(0), "new");
   EXPECT_EQ(c.write(0, "next"), Errno::OK);
   EXPECT_EQ(c.read(1), "next");
+}
+
+TEST(LockHistories, S3NothingOfAFileIsChangedThroughADescriptorThatHasLostItsLocks) {
+  Cluster c;
+  auto other = c.get(c.vfs(0).create(kRootInode, "g", 0644, O_RDWR | O_CREAT, {}))->opened.handle;
+  EXPECT_EQ(c.lock(0, kWrite), Errno::OK);
+  c.isolate(c.clientName(0));
+  EXPECT_EQ(c.get(c.wait(1, kWrite)), Errno::OK);
+  EXPECT_EQ(c.write(1, "theirs"), Errno::OK);
+  c.unisolate(c.clientName(0));
+  c.pass(10'000);
+  auto& vfs = c.vfs(0);
+  for (auto change : {SpaceChange::ALLOCATE, SpaceChange::PUNCH, SpaceChange::ZERO}) {
+    EXPECT_EQ(c.get(vfs.fallocate(c.handles[0], change, 0, 8192, false, nullptr)), Errno::IO);
+  }
+  EXPECT_EQ(c.get(vfs.copyRange(other, 0, c.handles[0], 0, 100, nullptr)).err(), Errno::IO);
+  EXPECT_EQ(c.get(vfs.copyRange(c.handles[0], 0, other, 0, 100, nullptr)).err(), Errno::IO);
+  SetAttr set;
+  set.size = true;
+  EXPECT_EQ(c.get(vfs.setattr(c.ino, set, c.handles[0], {})).err(), Errno::IO);
+  EXPECT_EQ(c.read(1), "theirs");
+  EXPECT_EQ(c.lock(1, kNone), Errno::OK);
+  EXPECT_EQ(c.lock(0, kWrite), Errno::OK);
+  EXPECT_EQ(c.get(vfs.flush(c.handles[0])), Errno::OK);
+  EXPECT_EQ(c.get(vfs.copyRange(c.handles[0], 0, other, 0, 100, nullptr)).err(), Errno::OK);
+  EXPECT_EQ(c.get(vfs.fallocate(c.handles[0], SpaceChange::PUNCH, 0, 3, true, nullptr)),
+            Errno::OK);
+  EXPECT_EQ(c.read(1), std::string("\0\0\0irs", 6));
+}
+
+TEST(LockHistories, S3WhatWasAskedUnderALockIsNotDoneByTheNextSession) {
+  Cluster c;
+  auto other = c.get(c.vfs(0).create(kRootInode, "g", 0644, O_RDWR | O_CREAT, {}))->opened.handle;
+  EXPECT_EQ(c.lock(0, kWrite), Errno::OK);
+  EXPECT_EQ(c.write(0, "0123456789"), Errno::OK);
+  EXPECT_EQ(c.get(c.vfs(0).fsync(kRootInode, false)), Errno::OK);
+  c.isolate(c.clientName(0));
+  c.pass(11'000);  // its lease is over: what comes now waits
+  auto& vfs = c.vfs(0);
+  auto call = [&c](auto promise) { return c.client(0).call(kj::mv(promise)).eagerlyEvaluate(nullptr); };
+  auto fills = call(vfs.fallocate(c.handles[0], SpaceChange::ALLOCATE, 0, 8192, false, nullptr));
+  auto punches = call(vfs.fallocate(c.handles[0], SpaceChange::PUNCH, 0, 5, true, nullptr));
+  auto zeros = call(vfs.fallocate(c.handles[0], SpaceChange::ZERO, 0, 5, true, nullptr));
+  auto copies = call(vfs.copyRange(c.handles[0], 0, other, 0, 100, nullptr));
+  EXPECT_EQ(c.get(c.wait(1, kWrite)), Errno::OK);
+  EXPECT_EQ(c.read(1), "0123456789");
+  c.unisolate(c.clientName(0));
+  EXPECT_EQ(c.get(kj::mv(fills)), Errno::IO);
+  EXPECT_EQ(c.get(kj::mv(punches)), Errno::IO);
+  EXPECT_EQ(c.get(kj::mv(zeros)), Errno::IO);
+  EXPECT_EQ(c.get(kj::mv(copies)).err(), Errno::IO);
+  EXPECT_EQ(c.read(1), "0123456789");
+  auto attr = c.get(c.vfs(1).getattr(c.ino));
+  ASSERT_TRUE(attr.ok());
+  EXPECT_EQ(attr->size, 10u);
 }
 
 TEST(LockHistories, S2ALinkThatIsDownForElevenSecondsCostsNoLockThatNobodyWanted) {
