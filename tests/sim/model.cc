@@ -49,9 +49,18 @@ Errno Model::make(ModelRef parent, const std::string& name, schema::Kind kind, u
   return Errno::OK;
 }
 
+ModelRef Model::makeUnnamed(uint32_t mode) {
+  auto node = std::make_shared<ModelNode>();
+  node->mode = mode;
+  node->nlink = 0;
+  node->unnamed = true;
+  return node;
+}
+
 Errno Model::link(ModelRef node, ModelRef parent, const std::string& name) {
   if (find(parent, name)) return Errno::EXIST;
   ++node->nlink;
+  node->unnamed = false;
   attach(parent, name, node);
   return Errno::OK;
 }

@@ -17,6 +17,7 @@ struct ModelNode {
   schema::Kind kind = schema::Kind::FILE;
   uint32_t mode = 0;
   uint32_t nlink = 1;
+  bool unnamed = false;  // it never had a name, and may still get one
   std::string bytes;   // of a file
   std::string target;  // of a symlink
   std::map<std::string, std::string> xattrs;
@@ -35,6 +36,7 @@ class Model {
 
   Errno make(ModelRef parent, const std::string& name, schema::Kind kind, uint32_t mode,
              const std::string& target);
+  static ModelRef makeUnnamed(uint32_t mode);
   Errno link(ModelRef node, ModelRef parent, const std::string& name);
   Errno unlink(ModelRef parent, const std::string& name);
   Errno rmdir(ModelRef parent, const std::string& name);
