@@ -233,6 +233,10 @@ std::vector<InodeId> Queries::orphans(InodeId above, uint32_t inosMax) {
   return inos;
 }
 
+bool Queries::isUnnamed(InodeId ino) {
+  return Store(kv_).isUnnamed(ino);
+}
+
 std::set<InodeId> Queries::unheardOf(const std::vector<InodeId>& inos) {
   Store store(kv_);
   std::set<InodeId> unnamed, unheard;

@@ -98,6 +98,7 @@ class Queries {
   // Those whose ranges are still kept (R3), until forgetSession.
 
   bool isOrphan(InodeId ino);
+  bool isUnnamed(InodeId ino);  // an orphan that never had a name
   std::vector<InodeId> orphans(InodeId above, uint32_t inosMax);  // waiting for reap
   std::set<InodeId> unheardOf(const std::vector<InodeId>& inos);
   // Those made without a name by a client that has not acknowledged the answer.

@@ -120,7 +120,8 @@ Task<bool> Sessions::askOne(SessionId id, std::vector<InodeId> inos, std::set<In
         live->pins.insert(ino);
         keep->insert(ino);
       } else {
-        live->denied.insert(ino);
+        // What never had a name may yet get one, and then everybody may use it.
+        if (queries_.isOrphan(ino) && !queries_.isUnnamed(ino)) live->denied.insert(ino);
         leases_.released(ino, id, leases_.sequence(ino));
       }
     }

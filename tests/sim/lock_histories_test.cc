@@ -191,8 +191,7 @@ TEST(LockHistories, S3NothingOfAFileIsChangedThroughADescriptorThatHasLostItsLoc
   EXPECT_EQ(c.lock(0, kWrite), Errno::OK);
   EXPECT_EQ(c.get(vfs.flush(c.handles[0])), Errno::OK);
   EXPECT_EQ(c.get(vfs.copyRange(c.handles[0], 0, other, 0, 100, nullptr)).err(), Errno::OK);
-  EXPECT_EQ(c.get(vfs.fallocate(c.handles[0], SpaceChange::PUNCH, 0, 3, true, nullptr)),
-            Errno::OK);
+  EXPECT_EQ(c.get(vfs.fallocate(c.handles[0], SpaceChange::PUNCH, 0, 3, true, nullptr)), Errno::OK);
   EXPECT_EQ(c.read(1), std::string("\0\0\0irs", 6));
 }
 
@@ -205,7 +204,9 @@ TEST(LockHistories, S3WhatWasAskedUnderALockIsNotDoneByTheNextSession) {
   c.isolate(c.clientName(0));
   c.pass(11'000);  // its lease is over: what comes now waits
   auto& vfs = c.vfs(0);
-  auto call = [&c](auto promise) { return c.client(0).call(kj::mv(promise)).eagerlyEvaluate(nullptr); };
+  auto call = [&c](auto promise) {
+    return c.client(0).call(kj::mv(promise)).eagerlyEvaluate(nullptr);
+  };
   auto fills = call(vfs.fallocate(c.handles[0], SpaceChange::ALLOCATE, 0, 8192, false, nullptr));
   auto punches = call(vfs.fallocate(c.handles[0], SpaceChange::PUNCH, 0, 5, true, nullptr));
   auto zeros = call(vfs.fallocate(c.handles[0], SpaceChange::ZERO, 0, 5, true, nullptr));
