@@ -26,13 +26,17 @@ posix 0 "$M1/p" "$M2/p" & first=$!
 posix 1 "$M2/p" "$M1/p" & second=$!
 running() { kill -0 $first 2> /dev/null || kill -0 $second 2> /dev/null; }
 
+told() { "$DFS" status --root "$ROOT/c" | grep -q STORE_DOWN; }
+
 sleep 3
 for ((round = 0; round < 6 || $(running && echo 1 || echo 0); ++round)); do
-  if ((round % 2 == 0)); then
-    store=store$((round / 2 % 3 + 1))
+  if ((round % 6 < 3)); then
+    store=store$((round % 6 + 1))
     say "killing $store"
     dev kill $store
-    sleep 4 # then its chains go on without it
+    # Its chains go on without it, but not soon after a start of the name server.
+    until_true 30 told || fail "dfs status does not tell of $store"
+    sleep 2
     dev start $store
     until_true 60 healthy || fail "not healthy a minute after $store is back"
   else

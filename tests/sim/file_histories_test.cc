@@ -106,6 +106,33 @@ TEST(FileHistories, S6ACreateIsAnsweredOnceItIsDoneThoughOthersWriteToTheFileByT
   EXPECT_EQ(c.read(0, made->opened.handle), "theirs");
 }
 
+TEST(FileHistories, X1WhatFailsWhenItIsDoneTwiceIsDoneOnceThoughItsAnswerWasLost) {
+  Cluster c;
+  for (auto name : {"moved", "gone", "linked"}) c.make(0, name);
+  auto ino = c.make(0, "f").attr.ino;
+  auto linked = c.get(c.vfs(0).lookup(kRootInode, "linked"))->ino;
+  auto& vfs = c.vfs(0);
+  c.world.network.cut("names", c.clientName(0));
+  constexpr uint32_t noReplace = 1;
+  std::vector<kj::Promise<Errno>> asked;
+  asked.push_back(vfs.rename(kRootInode, "moved", kRootInode, "there", noReplace, {}));
+  asked.push_back(vfs.unlink(kRootInode, "gone", {}));
+  asked.push_back(
+      vfs.setxattr(ino, "user.a", kj::heapArray<kj::byte>(1), Vfs::Replace::CREATE, {}));
+  auto made = [](Outcome<Attr>&& attr) { return attr.err(); };
+  asked.push_back(vfs.link(linked, kRootInode, "again", {}).then(made));
+  asked.push_back(vfs.mkdir(kRootInode, "d", 0755, {}).then(made));
+  asked.push_back(vfs.symlink(kRootInode, "s", "f", {}).then(made));
+  asked.push_back(vfs.mknod(kRootInode, "fifo", schema::Kind::FIFO, 0644, 0, {}).then(made));
+  for (auto& one : asked) one = one.eagerlyEvaluate(nullptr);
+  c.pass(500);
+  auto there = c.vfs(1).lookup(kRootInode, "there").eagerlyEvaluate(nullptr);
+  c.loseAnswersAndRestart();
+  for (size_t i = 0; i < asked.size(); ++i) EXPECT_EQ(c.get(kj::mv(asked[i])), Errno::OK) << i;
+  EXPECT_TRUE(c.get(kj::mv(there)).ok());
+  EXPECT_EQ(c.fsck(), std::vector<std::string>());
+}
+
 struct CopyWorld : Cluster {
   // One client changes a file all the time, in sixteen places of eight blocks; another one copies it.
   static constexpr uint32_t kBlock = 16 * 4096, kPlaces = 16;
