@@ -3,7 +3,7 @@
 #
 # The runs on mounts go on side by side: they disturb each other as programs do.
 #
-# POSIX_FILTER=PATTERN runs only the tests that match (as --gtest_filter has it).
+# POSIX_FILTER=PATTERN runs only the tests that match (as --gtest_filter has it). POSIX_SECONDS=N: how long each run may take (800).
 . "$(dirname "$0")/lib.sh"
 chmod 755 "$ROOT"
 # The user may not be allowed to reach the build.
@@ -19,7 +19,7 @@ posix() { # TITLE WHO DIRECTORY [OTHER]: WHO owns the directory; what it says st
   mkdir "$3"
   chown "$who:$who" "$3"
   [ "$who" -eq 0 ] || as=(setpriv "--reuid=$who" "--regid=$who" --clear-groups --)
-  (cd "$3" && DFS_POSIX_DIR=$3 DFS_POSIX_OTHER=${4:-} timeout 800 "${as[@]}" "$program" --gtest_brief=1 \
+  (cd "$3" && DFS_POSIX_DIR=$3 DFS_POSIX_OTHER=${4:-} timeout "${POSIX_SECONDS:-800}" "${as[@]}" "$program" --gtest_brief=1 \
     ${POSIX_FILTER:+--gtest_filter="$POSIX_FILTER"}) > "$ROOT/$title.log" 2>&1 || code=$?
   [ -z "$(ls -A "$3")" ] || { echo "left: $(ls -A "$3" | head -3)" >> "$ROOT/$title.log"; code=1; }
   return $code
