@@ -3,6 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 command -v fio > /dev/null || { echo "fio is not installed: skipped"; exit 0; }
 up --stores 2 --mounts 2 --replicas 2
+cd "$ROOT"  # where fio leaves its notes
 
 verified() { # NAME OPTIONS...
   local name=$1
