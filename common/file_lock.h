@@ -4,6 +4,7 @@
 // Values, used on the loop's thread.
 
 #include "common/ids.h"
+#include "common/limits.h"
 #include "common/outcome.h"
 
 #include <rpc-schema/namespace.capnp.h>
@@ -17,15 +18,6 @@ using LockKind = schema::FileLock::Kind;  // NONE < READ < WRITE: the stronger i
 using LockSpace = schema::FileLock::Space;
 
 inline constexpr uint64_t kLockEnd = uint64_t(INT64_MAX);  // to the end of the file, however far
-
-// Bounds.
-inline constexpr uint32_t kLocksPerSessionMax = 65536;      // ranges
-inline constexpr uint32_t kLockCallsPerSessionMax = 16384;  // that wait; more are asked for again
-inline constexpr uint64_t kLockFairMs = 5'000;
-// So long at most somebody waits only because others have waited for longer: whoever holds a lock
-// may be waiting for a helper who needs the same, and would wait for ever.
-inline constexpr uint64_t kLockCancelMs = 500;
-// So long a program that was interrupted waits to hear whether it has got its lock after all.
 
 struct LockSpan {
   uint64_t start = 0;       // in bytes

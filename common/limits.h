@@ -49,6 +49,22 @@ inline constexpr uint32_t kSessionsMax = 65536;
 inline constexpr uint32_t kClaimsPerCallMax = 4096;
 inline constexpr uint32_t kCallsPerSessionMax = 2048;
 
+// File locks.
+inline constexpr uint32_t kLocksPerSessionMax = 65536;      // ranges
+inline constexpr uint32_t kLockCallsPerSessionMax = 16384;  // that wait; more are asked for again
+inline constexpr uint64_t kLockFairMs = 5'000;
+// So long at most somebody waits only because others have waited for longer: whoever holds a lock
+// may be waiting for a helper who needs the same, and would wait for ever.
+inline constexpr uint64_t kLockCancelMs = 500;
+// So long a program that was interrupted waits to hear whether it has got its lock after all.
+
+// What a mount does at once.
+inline constexpr uint64_t kCopyBytesMax = 16u << 20;
+// copied by the mount itself in one call of copy_file_range
+inline constexpr uint64_t kCloneBytesMin = 256u << 10;  // less is copied rather than shared
+inline constexpr uint32_t kAccessesAtOnce = 32;         // times of access on their way
+inline constexpr size_t kAccessesWaitingMax = 65536;    // inodes whose times wait to be told
+
 // Answers.
 inline constexpr uint32_t kRowsPerAnswerMax = 1024;
 inline constexpr uint32_t kRowsPerPublishMax = 4096;

@@ -1,10 +1,10 @@
 #include "fuse-client/vfs/accesses.h"
 
+#include "common/limits.h"
+
 namespace dfs {
 namespace {
 
-constexpr uint32_t kAtOnce = 32;
-constexpr size_t kWaitingMax = 65536;
 constexpr uint64_t kTogetherMs = 1000;
 constexpr int64_t kOldSec = 24 * 3600;
 
@@ -36,7 +36,7 @@ void Accesses::seen(const Attr& attr) {
 void Accesses::accessed(InodeId ino) {
   if (due_.count(ino) == 0) return;
   auto found = accesses_.find(ino);
-  if (found == accesses_.end() && accesses_.size() >= kWaitingMax) return;
+  if (found == accesses_.end() && accesses_.size() >= kAccessesWaitingMax) return;
   if (rule_ != AccessTimes::STRICT) due_.erase(ino);
   if (found != accesses_.end()) {
     found->second->untold = true;
@@ -50,7 +50,7 @@ void Accesses::accessed(InodeId ino) {
 Task<void> Accesses::run(InodeId ino, kj::Own<Access> access) {
   KJ_DEFER(accesses_.erase(ino); access->untold = false; access->changed.wake());
   while (access->untold) {
-    while (telling_ >= kAtOnce) co_await freed_.next();
+    while (telling_ >= kAccessesAtOnce) co_await freed_.next();
     access->untold = false;
     access->telling = true;
     ++telling_;

@@ -4,8 +4,8 @@
 // Thread: the loop's. Owner: the Client.
 // Invariants:
 //   1. A reader waits for nothing here, and no access is told that the rule does not ask for.
-//   2. Of one inode one time is told at once, further ones a second later in one; of all, kAtOnce at a time.
-//      More than kWaitingMax are not told: their next read is due again.
+//   2. Of one inode one time is told at once, further ones a second later in one; of all, kAccessesAtOnce at a time.
+//      More than kAccessesWaitingMax are not told: their next read is due again.
 //   3. Who asks for attributes, or sets them, waits until what was read before has been told: known().
 
 #include "common/env.h"

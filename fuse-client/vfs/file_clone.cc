@@ -3,6 +3,7 @@
 // Two leases are held at once only if neither is waited for while the other is in use (G9): two that
 // copy crosswise would wait for each other for ever.
 
+#include "common/limits.h"
 #include "fuse-client/vfs/client.h"
 
 #include <fcntl.h>

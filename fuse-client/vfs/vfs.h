@@ -69,11 +69,6 @@ struct FsStat {
   uint32_t blockBytes, nameBytesMax;
 };
 
-inline constexpr uint64_t kCopyBytesMax = 16u << 20;
-// That a client copies itself in one call of copyRange.
-inline constexpr uint64_t kCloneBytesMin = 256u << 10;
-// Less is copied rather than shared.
-
 struct WriteHow {
   bool append = false;  // at the end of the file, whatever the offset says
   bool fromWriteback = false;
@@ -197,7 +192,8 @@ class Vfs {
   // it is one of a file.
 
   // --- locks. A handle through which locks were taken that went with a session gets IO from read,
-  // write, flush and fsync until they are taken anew or given up, or it is closed (S3).
+  // write, flush, fsync, fallocate, copyRange and a setattr of the size until they are taken anew or
+  // given up, or it is closed (S3).
   virtual kj::Promise<Errno> lock(FileHandle handle, FileLock lock, bool wait,
                                   kj::Promise<void> interrupted) = 0;
   // fcntl(2) and flock(2); `lock.ino` is the handle's. AGAIN, DEAD_LOCK; NO_SPACE: too many of them.

@@ -12,7 +12,6 @@
 //   4. Only files with a lock or somebody who waits are kept here.
 
 #include "common/file_lock.h"
-#include "common/limits.h"
 
 #include <list>
 #include <map>
