@@ -277,10 +277,11 @@ Task<Errno> Client::punchNow(kj::Own<File> file, Range range, Asker asker) {
   auto alone = co_await file->ops.alone();
   if (!use->good() || !mayStill(asker)) co_return Errno::IO;
   ++file->changes;
-  auto end = kj::min(range.second, file->map.size());
-  if (range.first >= end) co_return Errno::OK;
   auto err = co_await killSetIdOf(kj::addRef(*file), asker.unprivileged, *use);
   if (err != Errno::OK) co_return err;
+  noteWritten(*file);  // also where nothing changes
+  auto end = kj::min(range.second, file->map.size());
+  if (range.first >= end) co_return Errno::OK;
 
   uint64_t blockBytes = file->map.blockBytes();
   auto first = (range.first + blockBytes - 1) / blockBytes;
@@ -303,7 +304,6 @@ Task<Errno> Client::punchNow(kj::Own<File> file, Range range, Asker asker) {
     }
     if (index == last) break;  // one block: once
   }
-  noteWritten(*file);
   auto row = file->map.rows().lower_bound(first);
   bool any = row != file->map.rows().end() && row->first < rowsEnd;
   if (first < rowsEnd && (any || !file->map.complete()))

@@ -1,5 +1,6 @@
 // chmod, chown and their relatives: who may, what goes with it, on which descriptors.
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <sys/stat.h>
 
 #include "tests/posix/place.h"
@@ -120,6 +121,33 @@ TEST(Chown, MovesTheCtimeEvenIfNothingChanges) {
   auto own = statOf(p.here("f"));
   expectNewCtime(p.here("f"),
                  [&] { EXPECT_OK(chown(p.here("f").c_str(), own.st_uid, own.st_gid)); });
+}
+
+TEST(SetGroupBit, ThatNobodyExecutesStaysWhenAMemberOfTheGroupWrites) {
+  REQUIRE_ROOT();
+  Place p;
+  auto path = p.here("f");
+  makeFile(path, "text");
+  ASSERT_OK(chown(path.c_str(), 0, kOtherUser));
+  auto changed = [&](const Who& who, const std::function<int(int)>& change) {
+    EXPECT_OK(chmod(path.c_str(), 02666));
+    p.asWho(who, [&] {
+      Fd fd(open(path.c_str(), O_RDWR));
+      EXPECT_OK(change(fd));
+    });
+    return statOf(p.there("f")).st_mode & 07777;
+  };
+  Who member{kUser, kUser, {kOtherUser}}, stranger;
+  const std::vector<std::function<int(int)>> changes = {
+      [](int fd) { return pwrite(fd, "x", 1, 0) == 1 ? 0 : -1; },
+      [](int fd) { return ftruncate(fd, 10); },
+      [](int fd) { return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 2); },
+      [](int fd) { return fallocate(fd, 0, 0, 20); },
+  };
+  for (size_t i = 0; i < changes.size(); ++i) {
+    EXPECT_EQ(changed(member, changes[i]), 02666u) << "change " << i;
+    EXPECT_EQ(changed(stranger, changes[i]), 0666u) << "change " << i;
+  }
 }
 
 TEST(Chown, OfNothingIsTheOwnersOnlyWhereSetIdBitsWouldGo) {

@@ -231,10 +231,17 @@ TEST(Fallocate, BeyondTheLimitOfTheProcessIsTooBig) {
 TEST(Fallocate, MovesTimes) {
   Place p;
   auto fd = openFull(p.here("f"), 100'000);
-  for (int mode : {0, kPunch, FALLOC_FL_ZERO_RANGE}) {
+  struct Change {
+    int mode;
+    off_t at;
+  };
+  // Also of what lies past the end.
+  for (const auto& change : {Change{0, 10}, Change{kPunch, 10}, Change{FALLOC_FL_ZERO_RANGE, 10},
+                             Change{kPunch, 300'000}}) {
+    auto mode = change.mode;
     auto before = statOf(fd);
     usleep(20'000);
-    ASSERT_OK(fallocate(fd, mode, 10, 90'000 + mode));
+    ASSERT_OK(fallocate(fd, mode, change.at, 90'000 + mode));
     for (auto now : {statOf(fd), statOf(p.there("f"))}) {
       auto later = [](const timespec& a, const timespec& b) {
         return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
