@@ -32,8 +32,8 @@ touch -d '1969-01-01 00:00:00.123456789' files/f9
 touch -d '2100-01-01 00:00:00.987654321' files/f10
 touch -h -d 2001-01-01 symlink
 truncate -s 64M sparse
-dd if=/dev/urandom of=sparse bs=1M count=1 seek=30 conv=notrunc status=none
-dd if=/dev/urandom of=sparse bs=4k count=1 seek=15001 conv=notrunc status=none
+dd if=/dev/urandom of=sparse bs=1M count=1 seek=28 conv=notrunc status=none
+dd if=/dev/urandom of=sparse bs=4k count=1 seek=15361 conv=notrunc status=none
 dd if=/dev/urandom of=large bs=1M count=20 status=none
 echo end >> large
 chmod 2775 links
