@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs everything that DFS needs to be built, run and tested, with apt-get, on Debian 12 and 13. Run as root. Does nothing if
-# all of it is there.
+# Installs what DFS needs to be built and run, with apt-get, on Debian 12 and 13; with --tests also the programs that are run on
+# mounts by tests/cluster. Run as root. Does nothing if all of it is there.
 set -euo pipefail
 
 packages=(
@@ -11,10 +11,17 @@ packages=(
   libcli11-dev nlohmann-json3-dev libtomlplusplus-dev libgtest-dev libraft-dev
   # to run
   fuse3
-  # to test
+  # for the tests that come with a build
   libclang-rt-dev git rsync sqlite3 tar attr acl libcap2-bin python3 procps e2fsprogs mount util-linux iproute2 curl
-  ed fio vim postgresql
 )
+case ${1:-} in
+  "") ;;
+  --tests) packages+=(ed fio vim postgresql) ;;
+  *)
+    echo "usage: install-deps.sh [--tests]" >&2
+    exit 2
+    ;;
+esac
 
 missing=()
 for p in "${packages[@]}"; do

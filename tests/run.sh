@@ -102,7 +102,7 @@ cluster_tests() {
 }
 
 if [ "$(id -u)" -eq 0 ]; then
-  check "packages" packaging/install-deps.sh
+  check "packages" packaging/install-deps.sh --tests
 fi
 check "sources" python3 tests/check-sources.py
 
