@@ -91,6 +91,9 @@ simulator() { # PRESET SEEDS: from 1, in pieces; the histories by name come with
   side_by_side < "build/$1.tests"
 }
 
+# What the clusters of the tests are made of, and what is run on them.
+cluster_parts=(dfs-nameserver dfs-storaged dfs-mount dfs man dfs_posix_tests dfs_posix_differential)
+
 cluster_tests() {
   local script
   export DFS_BUILD=$source/build/release
@@ -113,14 +116,14 @@ case $what in
     simulator debug "${SEEDS:-30}"
     ;;
   cluster)
-    check "build release" build release dfs-nameserver dfs-storaged dfs-mount dfs dfs_posix_tests dfs_posix_differential
+    check "build release" build release "${cluster_parts[@]}"
     cluster_tests
     ;;
   all)
     check "build asan" build asan
     unit_tests asan
     simulator asan 8
-    check "build release" build release
+    check "build release" build release dfs_sim_test "${cluster_parts[@]}"
     check "man pages" python3 tests/check-man.py build/release
     simulator release "${SEEDS:-300}"
     cluster_tests
