@@ -98,16 +98,22 @@ kj::Promise<void> Invalidator::notify(Worker& worker, InodeId ino, Drop drop) {
 }
 
 kj::Promise<void> Invalidator::dropAttributes(InodeId ino) {
-  return notify(*pages_, ino, {.offset = -1});
+  Drop drop;
+  drop.offset = -1;
+  return notify(*pages_, ino, kj::mv(drop));
 }
 
 kj::Promise<void> Invalidator::dropPages(InodeId ino, uint64_t offset, uint64_t bytes) {
-  return notify(*pages_, ino,
-                {.offset = static_cast<int64_t>(offset), .bytes = static_cast<int64_t>(bytes)});
+  Drop drop;
+  drop.offset = static_cast<int64_t>(offset);
+  drop.bytes = static_cast<int64_t>(bytes);
+  return notify(*pages_, ino, kj::mv(drop));
 }
 
 kj::Promise<void> Invalidator::dropEntry(InodeId parent, const std::string& name) {
-  return notify(*entries_, parent, {.name = name});
+  Drop drop;
+  drop.name = name;
+  return notify(*entries_, parent, kj::mv(drop));
 }
 
 }  // namespace dfs

@@ -111,8 +111,7 @@ Task<void> ModelWorkload::changeSpace(SimClient* c, Open h, uint64_t offset, uin
   expect(what, err, Errno::OK);
   auto& all = h.node->bytes;
   if (!keepSize && all.size() < offset + bytes) all.resize(offset + bytes, '\0');
-  bool nothing = change == SpaceChange::PUNCH && offset >= all.size();
-  if (!nothing) h.node->xattrs.erase(std::string(kCapabilityName));
+  h.node->xattrs.erase(std::string(kCapabilityName));
   if (change == SpaceChange::ALLOCATE || offset >= all.size()) co_return;
   auto count = kj::min(bytes, all.size() - offset);
   all.replace(offset, count, std::string(count, '\0'));
