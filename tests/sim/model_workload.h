@@ -105,6 +105,7 @@ class ModelWorkload final : public Workload {
   Task<void> changeSpace(SimClient* c, Open h, uint64_t offset, uint64_t bytes, std::string what);
   Task<void> copy(SimClient* c, Open h, uint64_t to, std::string what);
   Task<void> compareRange(SimClient* c, Open h, uint64_t offset, uint32_t bytes, std::string what);
+  Task<void> comparePiece(SimClient* c, Open h, uint64_t offset, uint32_t bytes, std::string what);
 
   // --- model_xattrs.cc
   Task<void> onXattrs(SimClient* c, Open h, std::string what);
