@@ -3,7 +3,8 @@
 # between mounts and back, and the last copy is what the first was.
 . "$(dirname "$0")/lib.sh"
 up --stores 2 --mounts 2 --replicas 2
-local=$(mktemp -d /var/tmp/dfs-local.XXXXXX)
+local=/var/tmp/$(basename "$ROOT")  # /tmp may be one that keeps no attributes
+mkdir "$local"
 extra_cleanup() { rm -rf "$local"; }
 
 make() { # DIRECTORY

@@ -407,20 +407,9 @@ TEST(Locks, WhatIsReadUnderALockIsWhatTheLastHolderWrote) {
   for (bool byFlock : {false, true}) {
     Place p;
     makeFile(p.here("count"), std::string(8, '\0'));
-    std::vector<pid_t> children;
-    for (int i = 0; i < 4; ++i) {
-      auto child = fork();
-      if (child == 0) {
-        countUnder(i % 2 == 0 ? p.here("count") : p.there("count"), byFlock);
-        _exit(testing::Test::HasFailure() ? 1 : 0);
-      }
-      children.push_back(child);
-    }
-    for (auto child : children) {
-      int status = 0;
-      ASSERT_EQ(waitpid(child, &status, 0), child);
-      EXPECT_EQ(status, 0);
-    }
+    auto here = [&] { countUnder(p.here("count"), byFlock); };
+    auto there = [&] { countUnder(p.there("count"), byFlock); };
+    atOnce({here, there, here, there});
     auto text = contentsOf(p.there("count"));
     uint64_t number = 0;
     memcpy(&number, text.data(), sizeof number);

@@ -59,7 +59,8 @@ void become(const Who& who) {
 
 Place::Place() {
   umask(022);
-  auto path = root() + "/t.XXXXXX";
+  // mkdtemp() puts what nobody else has in the place of the marks at the end.
+  auto path = root() + "/t." + std::string(6, 'X');
   if (mkdtemp(path.data()) == nullptr || chmod(path.c_str(), 0777) != 0) {
     fprintf(stderr, "%s: %m\n", path.c_str());
     exit(2);
@@ -88,18 +89,28 @@ void Place::asWho(const Who& who, const std::function<void()>& work) const {
 }
 
 void inChild(const std::function<void()>& work) {
+  atOnce({work});
+}
+
+void atOnce(const std::vector<std::function<void()>>& works) {
   fflush(stdout);
   fflush(stderr);
-  pid_t child = fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    work();
-    fflush(stdout);
-    _exit(testing::Test::HasFailure() ? 1 : 0);
+  std::vector<pid_t> children;
+  for (auto& work : works) {
+    pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      work();
+      fflush(stdout);
+      _exit(testing::Test::HasFailure() ? 1 : 0);
+    }
+    children.push_back(child);
   }
-  int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "failed in the child: " << status;
+  for (auto child : children) {
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "failed in the child: " << status;
+  }
 }
 
 bool isRoot() {

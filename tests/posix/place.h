@@ -61,6 +61,9 @@ bool onDfs();
 void inChild(const std::function<void()>& work);
 // In a forked child; fails the test if `work` fails or dies of a signal.
 
+void atOnce(const std::vector<std::function<void()>>& works);
+// Each in a child of its own, until all have ended; fails the test if one fails.
+
 // Helpers that fail the test when the call fails.
 void makeFile(const std::string& path, const std::string& contents = "", mode_t mode = 0644);
 // O_CREAT | O_EXCL; the mode is set whatever the umask.

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
 #include <chrono>
 #include <cstring>
@@ -15,23 +14,6 @@
 
 namespace dfs::posix {
 namespace {
-
-void atOnce(const std::vector<std::function<void()>>& works) {
-  std::vector<pid_t> children;
-  for (auto& work : works) {
-    auto pid = fork();
-    if (pid == 0) {
-      work();
-      _exit(testing::Test::HasFailure() ? 1 : 0);
-    }
-    children.push_back(pid);
-  }
-  for (auto pid : children) {
-    int status = 0;
-    ASSERT_EQ(waitpid(pid, &status, 0), pid);
-    EXPECT_EQ(status, 0);
-  }
-}
 
 bool goesOn(std::chrono::steady_clock::time_point end) {
   return std::chrono::steady_clock::now() < end && !testing::Test::HasFailure();

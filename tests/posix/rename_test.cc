@@ -231,12 +231,16 @@ TEST(Rename, ObserversSeeOneOfTheTwoAtAnyMoment) {
   EXPECT_GT(looks, 10u);
 }
 
+struct TwoDirectories : Place {
+  // "a" with "d" in it, and "b" where it may go.
+  TwoDirectories() {
+    for (auto name : {"a", "b", "a/d"}) makeDirectory(here(name));
+    makeFile(here("a/d/f"), "kept");
+  }
+};
+
 TEST(Rename, OfADirectoryThatTheOtherMountHasJustMoved) {
-  Place p;
-  makeDirectory(p.here("a"));
-  makeDirectory(p.here("b"));
-  makeDirectory(p.here("a/d"));
-  makeFile(p.here("a/d/f"), "kept");
+  TwoDirectories p;
   for (int i = 0; i < 20; ++i) {
     ASSERT_OK(renameTo(p.here("a/d"), p.here("b/d"))) << i;
     ASSERT_OK(renameTo(p.there("b/d"), p.there("a/d"))) << i;
@@ -245,11 +249,7 @@ TEST(Rename, OfADirectoryThatTheOtherMountHasJustMoved) {
 }
 
 TEST(Rename, OfDirectoriesBackAndForthFromBothMountsLosesNothing) {
-  Place p;
-  makeDirectory(p.here("a"));
-  makeDirectory(p.here("b"));
-  makeDirectory(p.here("a/d"));
-  makeFile(p.here("a/d/f"), "kept");
+  TwoDirectories p;
   auto move = [&](bool other) {
     for (int i = 0; i < 100; ++i) {
       auto at = [&](const char* name) { return other ? p.there(name) : p.here(name); };
