@@ -305,6 +305,21 @@ TEST(Cluster, ASilentDaemonLeavesItsChainsAndComesBackThroughSyncing) {
   EXPECT_TRUE(t.cluster->health().empty());
 }
 
+TEST(Cluster, AfterAStartNobodySaysThatAllIsWellBeforeEachStoreHasSpoken) {
+  TestCluster t(2);
+  t.enroll(1);
+  t.enroll(2);
+  t.run(1000);
+  t.start();
+  EXPECT_TRUE(t.says("STORE_UNHEARD"));
+  t.enroll(1);
+  t.run(500);
+  EXPECT_TRUE(t.says("STORE_UNHEARD"));
+  t.enroll(2);
+  t.run(2000);
+  EXPECT_TRUE(t.cluster->health().empty());
+}
+
 TEST(Cluster, ABrokenStoreLeavesAtOnce) {
   TestCluster t(2);
   t.enroll(1);

@@ -57,6 +57,19 @@ void outOfService(std::vector<HealthSentence>& all, const View& view, const Node
   all.push_back(kj::mv(s));
 }
 
+void unheard(std::vector<HealthSentence>& all, const View& view, const NodeBook& book,
+             const NodeInfo& node) {
+  // A short silence is nothing yet; but after a start of this server nobody can say that all is well before the store has spoken.
+  auto heard = book.find(node.id);
+  if (heard != nullptr && heard->lastBeatMs != 0) return;
+  all.push_back({false, "STORE_UNHEARD",
+                 node.name + " has not been heard of since this name server started",
+                 effectText(effectOf(view, node.id)),
+                 "it counts as down " + std::to_string(kNodesSettleMs / 1000) +
+                     " s after the start if it does not come",
+                 "wait", book.startMs()});
+}
+
 void inService(std::vector<HealthSentence>& all, const View& view, const NodeBook& book,
                const NodeInfo& node) {
   size_t toGo = 0;
@@ -121,7 +134,8 @@ std::vector<HealthSentence> clusterHealth(const View& view, const NodeBook& book
         outOfService(all, view, book, node);
         break;
       case Presence::UNKNOWN:
-        break;  // not yet known to be wrong
+        unheard(all, view, book, node);
+        break;
       default:
         inService(all, view, book, node);
         break;

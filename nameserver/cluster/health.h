@@ -9,6 +9,6 @@ namespace dfs {
 
 std::vector<HealthSentence> clusterHealth(const View& view, const NodeBook& book,
                                           const ChainPlan& plan, const ClusterOptions& options);
-// STORE_DOWN, STORE_BROKEN, STORE_SYNCING, STORE_FULL, CHAINS_WAITING, FEW_STORES.
+// STORE_DOWN, STORE_BROKEN, STORE_UNHEARD, STORE_SYNCING, STORE_FULL, CHAINS_WAITING, FEW_STORES.
 
 }  // namespace dfs
