@@ -138,7 +138,7 @@ bool runSeed(const Options& options, uint64_t seed) {
 }
 
 int run(const Options& options) {
-  if (options.roots.size() > 2) scope.fifos = false;
+  if (options.roots.size() > 2) scope.fifos = scope.removals = false;
   for (auto& root : options.roots) {
     if (lgetxattr(root.c_str(), "user.none", nullptr, 0) == -1 && errno == EOPNOTSUPP) {
       printf("%s has no extended attributes: they are left out\n", root.c_str());

@@ -363,19 +363,29 @@ Operation changeOpen(Random& r) {
   }
 }
 
+std::string madeIn(int fd, int result) {
+  // Of a directory that another mount has removed the kernel does not know it, and looks at the caller's rights first.
+  struct stat s;
+  bool refused = result == -1 && (errno == EACCES || errno == ENOENT);
+  int err = errno;
+  if (refused && !scope.removals && fstat(fd, &s) == 0 && s.st_nlink == 0) return "removed";
+  errno = err;
+  return outcome(result);
+}
+
 Operation atDescriptor(Random& r) {
   auto p = component(r);
   auto m = mode(r);
   switch (r.below(5)) {
     case 0:
       return onSlot(r, ("mkdirat " + shown(p)).c_str(),
-                    [p, m](int fd) { return outcome(mkdirat(fd, p.c_str(), m)); });
+                    [p, m](int fd) { return madeIn(fd, mkdirat(fd, p.c_str(), m)); });
     case 1:
       return onSlot(r, ("unlinkat " + shown(p)).c_str(),
                     [p](int fd) { return outcome(unlinkat(fd, p.c_str(), 0)); });
     case 2:
       return onSlot(r, ("symlinkat " + shown(p)).c_str(),
-                    [p](int fd) { return outcome(symlinkat("a", fd, p.c_str())); });
+                    [p](int fd) { return madeIn(fd, symlinkat("a", fd, p.c_str())); });
     case 3:
       return onSlot(r, ("fstatat " + shown(p)).c_str(), [p](int fd) {
         struct stat s;
@@ -384,7 +394,7 @@ Operation atDescriptor(Random& r) {
     default:
       return onSlot(r, ("createat " + shown(p)).c_str(), [p, m](int fd) {
         int made = openat(fd, p.c_str(), O_CREAT | O_WRONLY | O_NONBLOCK | O_CLOEXEC, m);
-        return made < 0 ? outcome(-1) : outcome(close(made));
+        return made < 0 ? madeIn(fd, -1) : outcome(close(made));
       });
   }
 }

@@ -33,6 +33,8 @@ struct Scope {
   bool accessTimes = true;
   bool mappings = false;   // they and SEEK_END move times of access otherwise than on a local disk
   bool attributes = true;  // extended ones
+  bool removals =
+      true;  // of a directory are known to the kernel that asks: EACCES or ENOENT in one is its own word
 };
 extern Scope scope;
 
