@@ -15,7 +15,8 @@ namespace dfs {
 struct Invalidator::Drop {
   int64_t offset = 0;
   int64_t bytes = 0;
-  std::string name;  // or else of the inode's own
+  std::string name;            // or else of the inode's own
+  kj::Array<kj::byte> stored;  // or else to be put there
   fuse_ino_t node = 0;
   kj::Own<kj::CrossThreadPromiseFulfiller<void>> done;
 };
@@ -60,12 +61,20 @@ struct Invalidator::Worker {
 
   void notify(Drop& drop) {
     auto& name = drop.name;
-    int rc = name.empty()
-                 ? fuse_lowlevel_notify_inval_inode(session, drop.node, drop.offset, drop.bytes)
-                 : fuse_lowlevel_notify_inval_entry(session, drop.node, name.c_str(), name.size());
+    int rc = 0;
+    if (!name.empty()) {
+      rc = fuse_lowlevel_notify_inval_entry(session, drop.node, name.c_str(), name.size());
+    } else if (drop.stored != nullptr) {
+      fuse_bufvec data = FUSE_BUFVEC_INIT(drop.stored.size());
+      data.buf[0].mem = drop.stored.begin();
+      rc = fuse_lowlevel_notify_store(session, drop.node, drop.offset, &data,
+                                      fuse_buf_copy_flags(0));
+    } else {
+      rc = fuse_lowlevel_notify_inval_inode(session, drop.node, drop.offset, drop.bytes);
+    }
     // ENOENT: the kernel does not know the inode or the name, so it has nothing of it. ENODEV, ENOTCONN: unmounted.
     if (rc != 0 && rc != -ENOENT && rc != -ENODEV && rc != -ENOTCONN && rc != -ENOSYS) {
-      KJ_LOG(ERROR, "the kernel does not drop what it has cached", drop.node, rc);
+      KJ_LOG(ERROR, "the kernel does not do as it is told with what it has cached", drop.node, rc);
     }
     drop.done->fulfill();
   }
@@ -107,6 +116,13 @@ kj::Promise<void> Invalidator::dropPages(InodeId ino, uint64_t offset, uint64_t 
   Drop drop;
   drop.offset = static_cast<int64_t>(offset);
   drop.bytes = static_cast<int64_t>(bytes);
+  return notify(*pages_, ino, kj::mv(drop));
+}
+
+kj::Promise<void> Invalidator::storePages(InodeId ino, uint64_t offset, kj::Array<kj::byte> data) {
+  Drop drop;
+  drop.offset = static_cast<int64_t>(offset);
+  drop.stored = kj::mv(data);
   return notify(*pages_, ino, kj::mv(drop));
 }
 

@@ -31,6 +31,7 @@ class Invalidator final : public KernelCaches, public KernelEntries {
 
   kj::Promise<void> dropAttributes(InodeId ino) override;
   kj::Promise<void> dropPages(InodeId ino, uint64_t offset, uint64_t bytes) override;
+  kj::Promise<void> storePages(InodeId ino, uint64_t offset, kj::Array<kj::byte> data) override;
   kj::Promise<void> dropEntry(InodeId parent, const std::string& name) override;
 
  private:

@@ -11,7 +11,7 @@ kj::Promise<Outcome<Attr>> Client::getattr(InodeId ino) {
 }
 
 kj::Promise<Outcome<Attr>> Client::getattrToRead(InodeId ino, FileHandle handle) {
-  kj::Promise<Outcome<Attr>> asked = getattrNow(ino);
+  kj::Promise<Outcome<Attr>> asked = getattrNow(ino, For::READ);
   return soft(asked.then([this, ino, handle](Outcome<Attr>&& attr) {
     if (attr.ok()) readThrough(ino, handle);
     return kj::mv(attr);
@@ -63,7 +63,7 @@ Task<Outcome<Attr>> Client::getattrOnce(InodeId ino) {
   co_return attrOf(answer.getAttr());
 }
 
-Task<Outcome<Attr>> Client::getattrNow(InodeId ino) {
+Task<Outcome<Attr>> Client::getattrNow(InodeId ino, For purpose) {
   auto found = files_.find(ino);
   if (found != files_.end()) {
     co_await requestsDone(kj::addRef(*found->second), Which::WRITES);  // V1
@@ -81,13 +81,13 @@ Task<Outcome<Attr>> Client::getattrNow(InodeId ino) {
     if (endDrops_ > 0) continue;
     auto attr = attrOf(answer.getAttr());
     auto version = fromWire(answer.getAttr().getDataVersion());
-    auto told = co_await deliver(attr, version, asked);
+    auto told = co_await deliver(attr, version, asked, purpose);
     if (told.ok()) accesses_.seen(*told);
     if (told.ok() || told.err() != Errno::STALE) co_return kj::mv(told);
   }
 }
 
-Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version, uint64_t asked) {
+Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version, uint64_t asked, For purpose) {
   auto found = files_.find(attr.ino);
   if (attr.kind != schema::Kind::FILE || found == files_.end()) co_return kj::mv(attr);
   auto file = kj::addRef(*found->second);
@@ -95,13 +95,27 @@ Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version, uint64_t ask
   co_await requestsDone(kj::addRef(*file), Which::EARLY);  // size and times are not known before
   // Held when it was asked and not any more: the answer may be older than our own publish.
   if (!file->held() && file->droppedAt > asked) co_return Errno::STALE;
+  if (file->telling) {
+    if (purpose == For::LISTING) co_return Errno::STALE;
+    bool told = co_await toldByAnother(kj::addRef(*file), purpose);
+    if (!told) co_return kj::mv(attr);
+    if (!(file->pagesVersion == version)) co_return Errno::STALE;  // older than what was told
+  }
   if (file->blockBytes == 0) file->blockBytes = attr.blockBytes;
   bool other = !file->held() && !(file->pagesVersion == version);
-  if (file->pagesPresent && (other || file->pagesMixed || file->pagesUnsure)) {
-    makeDropped(*file, file->held() ? file->mtime : attr.mtime);
-    file->pagesVersion = version;
+  bool drop = file->pagesPresent && (other || file->pagesMixed || file->pagesUnsure);
+  if (mustTellGrowth(*file, attr.size, drop)) {
+    if (purpose == For::LISTING) co_return Errno::STALE;
+    auto same = co_await tellGrowth(kj::addRef(*file), attr.size, version, purpose);
+    if (!same) co_return Errno::STALE;
+  } else {
+    auto& known = file->told;
+    bool shrunk = known.any && attr.size < known.size;
+    bool unsure = shrunk || (file->held() && !(known.sure && known.size >= attr.size));
+    if (drop) makeDropped(*file, file->held() ? file->mtime : attr.mtime, unsure);
+    if (drop || file->held() || !file->pagesPresent) file->pagesVersion = version;
+    if (!file->held()) noteTold(*file, attr.size, known.sure && !shrunk);
   }
-  if (file->held() || !file->pagesPresent) file->pagesVersion = version;
   while (file->dropsRunning > 0) co_await file->changed.next();
   if (file->sequence != sequence)
     co_return Errno::STALE;  // size and times are no longer known here
@@ -225,6 +239,7 @@ Task<Outcome<Attr>> Client::resizeNow(kj::Own<File> file, SetAttr set, bool open
       if (set.size) {
         file->map.resize(set.to.size);
         file->publishedSize = set.to.size;
+        file->told.size = kj::min(file->told.size, set.to.size);
       }
       KJ_IF_MAYBE(response, applied.response) {
         if (response->hasAttr()) {

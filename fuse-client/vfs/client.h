@@ -157,7 +157,8 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
                                                  bool attrs);
 
   // --- attributes.cc
-  Task<Outcome<Attr>> getattrNow(InodeId ino);
+  enum class For { READ, STAT, LISTING };  // what attributes are asked for
+  Task<Outcome<Attr>> getattrNow(InodeId ino, For purpose = For::STAT);
   Task<Outcome<Attr>> getattrKnown(InodeId ino);
   // After what was read here before is known as accesses.
   Task<void> tellAccess(InodeId ino);
@@ -174,9 +175,11 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   static void fillSetattr(schema::Command::Builder command, InodeId ino, const SetAttr& set,
                           bool openForWrite, const Caller& caller);
   Task<Outcome<FsStat>> statfsNow();
-  Task<Outcome<Attr>> deliver(Attr attr, DataVersion version, uint64_t asked);
+  Task<Outcome<Attr>> deliver(Attr attr, DataVersion version, uint64_t asked,
+                              For purpose = For::STAT);
   // What the kernel is told: with what is only known here, and after old pages are gone. `asked`:
-  // leasesDropped_ when it was sent. STALE: ask again, the lease went meanwhile.
+  // leasesDropped_ when it was sent. STALE: ask again, the lease went meanwhile; of a LISTING: not
+  // without waiting.
 
   // --- xattrs.cc
   Task<Errno> changeXattr(InodeId ino, Fill fill);
@@ -215,9 +218,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
     kj::Maybe<Caller> unprivileged;  // who may not keep set-id bits
     uint64_t onlyEra = 0;            // of the locks under which it was asked; 0: any
   };
-  bool mayStill(const Asker& asker) {
-    return asker.onlyEra == 0 || asker.onlyEra == names_.era();
-  }
+  bool mayStill(const Asker& asker) { return asker.onlyEra == 0 || asker.onlyEra == names_.era(); }
 
   // --- file_write.cc
   struct Writing {
@@ -315,7 +316,17 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   Task<void> requestsDone(kj::Own<File> file, Which which, uint64_t from = 0, uint64_t end = kNoEnd,
                           uint64_t before = kNoEnd);
   // Writes of that range that are not done now and came before that one; EARLY: and are answered.
-  void makeDropped(File& file, const Time& mtime);
+  void makeDropped(File& file, const Time& mtime, bool sizeUnsure);
+  bool mustTellGrowth(const File& file, uint64_t size, bool drop) const;
+  Task<bool> tellGrowth(kj::Own<File> file, uint64_t size, DataVersion version, For purpose);
+  // False: the file has changed meanwhile.
+  Task<bool> toldByAnother(kj::Own<File> file,
+                           For purpose);  // false: not yet, and nobody will read
+  Task<bool> storeEnd(kj::Own<File> file, uint64_t size);
+  Task<void> tellOwnEnd(kj::Own<File> file, bool append, uint64_t kernelEnd, uint64_t from,
+                        kj::ArrayPtr<const kj::byte> written);
+  // Before a WRITE is answered that the kernel takes to end at kernelEnd. REQUIRES: the lease is kept.
+  void noteTold(File& file, uint64_t size, bool sure);
   kj::Promise<void> dropPages(File& file);
   void dropRange(File& file, uint64_t from, uint64_t end);
   Task<void> dropNow(kj::Own<File> file, std::vector<std::pair<uint64_t, uint64_t>> ranges,

@@ -217,24 +217,100 @@ TEST(Client, AMissingBlockIsAskedForAgainBeforeItIsAnError) {
   EXPECT_EQ(b.read(handle, 0, 10).err(), Errno::IO);
 }
 
-TEST(Client, ALaterTimeMakesTheKernelDropPagesWithTheAnswerAndTheNextOneMakesSure) {
-  // A drop of ours before it would make the kernel forget the answer, and a read end too early.
+struct GrowingWorld : World {
+  // A file of four bytes that mount b has read and keeps open, so that its kernel has a page and a size of it.
+  GrowingWorld() {
+    made = a.create("f");
+    EXPECT_EQ(a.write(made.opened.handle, 0, "data"), Errno::OK);
+    handle = b.open("f");
+    EXPECT_EQ(size(), 4u);
+    EXPECT_EQ(*b.read(handle, 0, 10), "data");
+    before = b.kernel.drops;
+  }
+  uint64_t size() { return world.wait(b.vfs->getattr(made.attr.ino))->size; }
+  void cut(uint64_t to) {
+    SetAttr set;
+    set.size = true;
+    set.to.size = to;
+    EXPECT_TRUE(world.wait(a.vfs->setattr(made.attr.ino, set, nullptr, {})).ok());
+  }
+  Mount b{world, "b"};
+  Vfs::Created made;
+  FileHandle handle;
+  uint64_t before;
+};
+
+TEST(Client, TheKernelHasAGrownFilesEndBeforeTheAnswerThatItMayPassOver) {
+  // V7: of several programs that ask at once it takes one answer only.
+  GrowingWorld w;
+  EXPECT_EQ(w.a.write(w.made.opened.handle, 4, "more"), Errno::OK);
+  EXPECT_EQ(w.size(), 8u);
+  EXPECT_EQ(w.b.kernel.drops, w.before + 1);
+  EXPECT_EQ(w.b.kernel.size, 8u);
+  EXPECT_EQ(w.b.kernel.stored, "e");
+  EXPECT_EQ(w.size(), 8u);
+  EXPECT_EQ(w.b.kernel.drops, w.before + 1);
+  EXPECT_EQ(w.b.kernel.stored, "e");
+}
+
+TEST(Client, OfSeveralWhoAskAtOnceNoneIsAnsweredBeforeTheKernelHasTheEnd) {
+  GrowingWorld w;
+  EXPECT_EQ(w.a.write(w.made.opened.handle, 4, "more"), Errno::OK);
+  auto first = w.b.vfs->getattr(w.made.attr.ino);
+  auto second = w.b.vfs->getattr(w.made.attr.ino);
+  EXPECT_EQ(w.world.wait(kj::mv(second))->size, 8u);
+  EXPECT_EQ(w.b.kernel.size, 8u);
+  EXPECT_EQ(w.world.wait(kj::mv(first))->size, 8u);
+  EXPECT_EQ(w.b.kernel.stored, "e");
+}
+
+TEST(Client, NothingIsStoredOfAFileThatNobodyHasOpen) {
+  GrowingWorld w;
+  EXPECT_EQ(w.world.wait(w.b.vfs->release(w.handle)), Errno::OK);
+  EXPECT_EQ(w.a.write(w.made.opened.handle, 4, "more"), Errno::OK);
+  EXPECT_EQ(w.size(), 8u);
+  EXPECT_EQ(w.b.kernel.drops, w.before + 1);
+  EXPECT_EQ(w.b.kernel.stored, "");
+}
+
+TEST(Client, AShorterFileIsToldByTheAnswerAloneAndTheNextOneMakesSure) {
+  // A drop of ours before it would make the kernel forget the answer, and nothing else makes a file shorter for it.
+  GrowingWorld w;
+  w.cut(2);
+  EXPECT_EQ(w.size(), 2u);
+  EXPECT_EQ(w.b.kernel.drops, w.before);
+  EXPECT_EQ(w.size(), 2u);
+  EXPECT_EQ(w.b.kernel.drops, w.before + 1);
+  EXPECT_EQ(w.size(), 2u);
+  EXPECT_EQ(w.b.kernel.drops, w.before + 1);
+}
+
+TEST(Client, AnAppendBehindWhatOthersHaveAppendedTellsTheKernelTheEnd) {
+  // It takes the file to end behind the append's bytes where it has put them; a GETATTR that waits meanwhile is passed over.
+  GrowingWorld w;
+  EXPECT_EQ(w.a.write(w.made.opened.handle, 4, "more"), Errno::OK);
+  EXPECT_EQ(*w.world.wait(w.b.writing(w.handle, 4, "end", true)), 3u);
+  EXPECT_EQ(w.b.kernel.size, 11u);
+  EXPECT_EQ(w.b.kernel.stored, "d");
+  EXPECT_EQ(*w.b.read(w.handle, 0, 20), "datamoreend");
+}
+
+TEST(Client, AWriteInsideTellsTheKernelTheEndThatOthersHaveMade) {
+  GrowingWorld w;
+  EXPECT_EQ(w.a.write(w.made.opened.handle, 4, "more"), Errno::OK);
+  EXPECT_EQ(w.b.write(w.handle, 0, "D"), Errno::OK);
+  EXPECT_EQ(w.b.kernel.size, 8u);
+  EXPECT_EQ(w.b.kernel.stored, "e");
+}
+
+TEST(Client, AWritersOwnEndsAreNotStored) {
   World w;
   auto made = w.a.create("f");
-  EXPECT_EQ(w.a.write(made.opened.handle, 0, "data"), Errno::OK);
-  Mount b(w.world, "b");
-  auto handle = b.open("f");
-  auto getattr = [&]() { return w.world.wait(b.vfs->getattr(made.attr.ino)); };
-  EXPECT_EQ(getattr()->size, 4u);
-  EXPECT_EQ(*b.read(handle, 0, 10), "data");
-  EXPECT_EQ(w.a.write(made.opened.handle, 4, "more"), Errno::OK);
-  auto before = b.kernel.drops;
-  EXPECT_EQ(getattr()->size, 8u);
-  EXPECT_EQ(b.kernel.drops, before);
-  EXPECT_EQ(getattr()->size, 8u);
-  EXPECT_EQ(b.kernel.drops, before + 1);
-  EXPECT_EQ(getattr()->size, 8u);
-  EXPECT_EQ(b.kernel.drops, before + 1);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(w.a.write(made.opened.handle, i * 4, "data"), Errno::OK);
+  EXPECT_EQ(*w.world.wait(w.a.writing(made.opened.handle, 16, "end", true)), 3u);
+  EXPECT_EQ(w.a.write(made.opened.handle, 0, "D"), Errno::OK);
+  EXPECT_EQ(w.a.kernel.stored, "");
+  EXPECT_EQ(w.a.kernel.drops, 0u);
 }
 
 TEST(Client, NoAttributesBeforePagesOfAnotherVersionAreGone) {

@@ -70,7 +70,8 @@ Task<Outcome<std::vector<Listing>>> Client::readdirNow(InodeId ino, uint64_t coo
       auto attr = entry.getAttr();
       // A listing waits for no file's writes (G10): whoever wants the attributes asks.
       if (!hasEarly(one.ino)) {
-        auto told = co_await deliver(attrOf(attr), fromWire(attr.getDataVersion()), asked);
+        auto told =
+            co_await deliver(attrOf(attr), fromWire(attr.getDataVersion()), asked, For::LISTING);
         if (told.ok()) {
           one.attr = kj::mv(*told);
           counts[counted]->keep();

@@ -299,6 +299,7 @@ inline std::pair<Errno, uint64_t> SessionServer::perform(schema::Command::Reader
       map.resize(set.getSize());
       i.rows = map.rows();
       i.size = set.getSize();
+      ++i.mtime.sec;
     }
     if (set.getSet().getMtime()) i.mtime = fromWire(set.getMtime());
     ++i.version;

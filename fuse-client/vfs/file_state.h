@@ -114,6 +114,14 @@ struct File : public kj::Refcounted {
   bool pagesUnsure = false;  // the kernel was left to drop them itself, and may not have done so
   DataVersion pagesVersion;
   Time toldMtimeMax;   // of all that the kernel was told since this was made
+  struct Told {
+    // The size that the kernel was told last, while the file was open.
+    uint64_t size = 0;
+    bool any = false;
+    bool sure = false;  // it is known not to take the file to be shorter
+    uint64_t atMs = 0;
+  } told;
+  bool telling = false;  // one at a time: Client::tellGrowth
   uint64_t drops = 0;  // counts them: READs begun before one start over
   uint32_t dropsRunning = 0;
 };

@@ -132,9 +132,10 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   file->pagesPresent = true;  // a WRITE leaves pages like a READ does, and of the version held here
   auto asked = static_cast<uint32_t>(writing.data.size());
   kj::ArrayPtr<const kj::byte> bytes = writing.data;
-  if (writing.how.append) {
+  bool elsewhere = writing.how.append && offset != file->map.size();
+  if (elsewhere) {
     // The kernel has put the bytes into its page where it took the end to be.
-    if (offset != file->map.size()) file->pagesMixed = true;
+    file->pagesMixed = true;
     offset = file->map.size();
   }
   if (writing.how.fromWriteback) {
@@ -164,7 +165,7 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
     tasks_.add(awaitRest(kj::heap<LeaseUse>(kj::addRef(*file)), kj::addRef(*file), request.id()));
   }
   kj::Maybe<kj::Own<WriteWindow::Place>> place;
-  if (writing.mayEarly && bytes.size() == asked && roomFor(*file, offset, asked)) {
+  if (writing.mayEarly && !elsewhere && bytes.size() == asked && roomFor(*file, offset, asked)) {
     place = kj::heap<WriteWindow::Place>(window_, asked, [&request, &reply, offset, asked]() {
       request.answeredEarly(offset, asked);
       reply.give(asked);
@@ -172,6 +173,10 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   }
   auto done = co_await writePieces(kj::addRef(*file), offset, bytes, *use);
   if (!done.ok()) co_return done.err();
+  if (!writing.how.fromWriteback) {
+    co_await tellOwnEnd(kj::addRef(*file), writing.how.append, writing.offset + *done, offset,
+                        bytes.slice(0, *done));
+  }
   hold = nullptr;
   if (writing.how.durable) {
     auto saved = co_await publish(kj::addRef(*file));

@@ -111,6 +111,7 @@ void Client::install(File& file, schema::Grant::Reader grant, schema::Attr::Read
   file.leaseView = grant.getView();
   file.recalled = false;
   file.publishedSize = attr.getSize();
+  if (file.told.size != attr.getSize()) file.told.sure = false;
   file.allocatedBase = attr.getAllocated();
   file.mtime = fromWire(attr.getMtime());
   file.mtimeSet = file.mtime > fromWire(attr.getCtime());
@@ -224,6 +225,7 @@ void Client::wakeWaiters(File& file) {
 
 void Client::dropLease(File& file) {
   file.sequence = 0;
+  noteTold(file, file.map.size(), file.told.sure && file.told.size >= file.map.size());
   file.droppedAt = ++leasesDropped_;
   ++file.drops;  // a block read under this grant is thrown away (G3)
   file.map = BlockMap();

@@ -69,6 +69,7 @@ void Client::forget(InodeId ino, uint64_t lookups) {
   KJ_IF_MAYBE(file, findFile(ino)) {
     file->pagesPresent = false;  // they went with the inode
     file->pagesMixed = file->pagesUnsure = false;
+    file->told = File::Told();
   }
   if (!inodes_.unpin(ino) || closing_) return;
   unpins_.insert(ino);

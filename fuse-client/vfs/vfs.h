@@ -86,6 +86,9 @@ class KernelCaches {
   virtual kj::Promise<void> dropAttributes(InodeId ino) = 0;
   virtual kj::Promise<void> dropPages(InodeId ino, uint64_t offset, uint64_t bytes) = 0;
   // bytes 0: to the end.
+  virtual kj::Promise<void> storePages(InodeId ino, uint64_t offset, kj::Array<kj::byte> data) = 0;
+  // What the file holds there. It is at least that long for the kernel from then on, and answers to what it asked before
+  // change nothing any more.
 };
 
 class CallerGroups {

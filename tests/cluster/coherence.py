@@ -81,6 +81,53 @@ def a_reader_at_the_end_goes_on_when_the_other_has_appended():
     os.close(fb)
 
 
+READER = '''
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+seen = 0
+while seen < int(sys.argv[2]):
+    size = os.fstat(fd).st_size
+    data = os.pread(fd, 9000, max(0, size - 5000))
+    assert len(data) >= min(size, 5000), f'{len(data)} bytes before the end at {size}'
+    assert data == b'x' * len(data), f'not written, before the end at {size}'
+    assert size >= seen, f'the file ends at {size} after {seen}'
+    seen = size
+'''
+
+
+def several_readers_on_one_mount_read_up_to_the_size_that_they_were_told():
+    a, b = both('watched')
+    total = rounds * 1777
+    open(a, 'wb').close()
+    readers = [subprocess.Popen([sys.executable, '-c', READER, b, str(total)]) for _ in range(2)]
+    fd = os.open(a, os.O_WRONLY)
+    for i in range(rounds):
+        os.write(fd, b'x' * 1777)
+    os.close(fd)
+    for r in readers:
+        assert r.wait() == 0
+
+
+LOGGER = '''
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_APPEND)
+for i in range(int(sys.argv[2])):
+    os.write(fd, b'y' * 100)
+    size = os.fstat(fd).st_size
+    assert len(os.pread(fd, 1 << 20, 0)) >= size, f'round {i}: a read ends before {size}'
+'''
+
+
+def who_appends_and_reads_misses_nothing_that_was_there():
+    a, b = both('common')
+    open(a, 'wb').close()
+    count = rounds // 4
+    programs = [subprocess.Popen([sys.executable, '-c', LOGGER, path, str(count)]) for path in (a, a, b, b)]
+    for p in programs:
+        assert p.wait() == 0
+    assert open(a, 'rb').read() == b'y' * 400 * count
+
+
 def names_are_seen_at_once():
     for i in range(rounds):
         here, there = (one, two) if i % 2 else (two, one)
@@ -229,6 +276,8 @@ def mapped_pages_are_dropped_by_a_remote_write():
 
 for check in (contents_through_open_descriptors, contents_and_sizes_by_name, truncation_is_seen_at_once,
               a_reader_at_the_end_goes_on_when_the_other_has_appended,
+              several_readers_on_one_mount_read_up_to_the_size_that_they_were_told,
+              who_appends_and_reads_misses_nothing_that_was_there,
               names_are_seen_at_once, appends_from_both_are_all_there,
               appended_records_of_any_length_are_whole, two_writers_of_one_file_never_mix_a_write,
               an_exclusive_create_has_one_winner, a_file_removed_elsewhere_stays_readable_while_open,

@@ -7,8 +7,8 @@
 // Invariants:
 //   1. A drop takes time of its own and waits for nothing (V3): it may overtake and be overtaken.
 //   2. What a READ of ours brought while a WRITE of ours changed the file is not kept.
-// It always takes the attributes that it asked for. The real one passes them over when a drop or a WRITE came in between, so what
-// depends on that (sizes after an append elsewhere) is tested with real mounts: tests/cluster/coherence.py.
+//   3. Attributes are passed over if others of that inode, a drop, a store or a WRITE came after they were asked for, as by Linux
+//      (fuse_change_attributes); a read then goes by the size that was known before.
 
 #include "common/task.h"
 #include "fuse-client/vfs/vfs.h"
@@ -26,6 +26,7 @@ class KernelModel final : public KernelCaches {
 
   kj::Promise<void> dropAttributes(InodeId ino) override;
   kj::Promise<void> dropPages(InodeId ino, uint64_t offset, uint64_t bytes) override;
+  kj::Promise<void> storePages(InodeId ino, uint64_t offset, kj::Array<kj::byte> data) override;
 
   Task<Outcome<std::string>> read(Vfs& vfs, InodeId ino, FileHandle handle, uint64_t offset,
                                   uint32_t bytes);
@@ -39,6 +40,7 @@ class KernelModel final : public KernelCaches {
   Task<Outcome<Attr>> walk(Vfs& vfs, std::vector<std::string> names);
   // From the root by LOOKUPs. What it met stays counted until forgetAll().
   void counted(InodeId ino) { ++lookups_[ino]; }
+  void knows(const Attr& attr);              // from the LOOKUP that made the inode, or after ftruncate(2)
   void hold(InodeId ino) { ++holds_[ino]; }  // an open file: its inode is not forgotten
   void unhold(InodeId ino);
   void forgetAll(Vfs& vfs);  // what memory pressure does: all that is not held
@@ -48,13 +50,19 @@ class KernelModel final : public KernelCaches {
   struct Pages {
     Time mtime;
     uint64_t size = 0;
-    uint64_t writes = 0;  // of ours, begun and ended
+    uint64_t version = 0;    // changes_ when its attributes changed last
+    uint64_t writes = 0;     // of ours, begun and ended
+    uint32_t extending = 0;  // WRITEs under way: sizes are not taken meanwhile
     std::map<uint64_t, std::string> pages;
   };
   void forgetRange(InodeId ino, uint64_t offset, uint64_t bytes);
+  void take(const Attr& attr, uint64_t asked);
+  void grown(InodeId ino, uint64_t end);
+  void changed(Pages& pages) { pages.version = ++changes_; }
 
   VirtualTime& time_;
   SimRandom& random_;
+  uint64_t changes_ = 0;  // of attributes of any inode
   std::map<InodeId, Pages> pages_;
   std::map<InodeId, uint64_t> lookups_;
   std::map<InodeId, uint64_t> holds_;

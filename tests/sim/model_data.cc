@@ -79,6 +79,7 @@ Task<void> ModelWorkload::truncate(SimClient* c, Open h, uint64_t offset, std::s
   set.size = true;
   set.to.size = size;
   auto done = co_await c->call(c->vfs->setattr(h.ino, set, h.handle, {}));
+  if (done.ok()) c->kernel->knows(*done);
   h.node->bytes.resize(size, '\0');
   h.node->xattrs.erase(std::string(kCapabilityName));
   if (expect(what, done, Errno::OK)) expectAttr(what, *done, *h.node);

@@ -129,6 +129,7 @@ Task<bool> SharedWorkload::open(uint32_t client) {
     auto attr = co_await c.call(c.vfs->lookup(kRootInode, fileName(i)));
     result(client, c.machine + " lookup " + fileName(i), attr.err(), false);
     if (!attr.ok()) co_return false;
+    c.kernel->knows(*attr);
     auto opened = co_await c.call(c.vfs->open(attr->ino, O_RDWR, {}));
     result(client, c.machine + " open " + fileName(i), opened.err(), false);
     if (!opened.ok()) co_return false;
