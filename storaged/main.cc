@@ -8,15 +8,13 @@
 #include "common/process.h"
 #include "common/real_env.h"
 #include "common/sentence.h"
+#include "storaged/disk_share.h"
 #include "storaged/server.h"
 
 #include <kj/async-io.h>
 
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <filesystem>
 #include <iostream>
 
 namespace {
@@ -62,25 +60,6 @@ kj::Maybe<int> readSettings(Options& o, int argc, char** argv) {
   return nullptr;
 }
 
-uint32_t storesOnDisk(const std::string& data) {
-  // Stores whose data directories stand side by side on one file system have its room together, as those of an
-  // embedded cluster.
-  namespace fs = std::filesystem;
-  std::error_code ec;
-  struct stat own {
-  }, other{};
-  auto place = fs::absolute(data, ec).lexically_normal();
-  if (!place.has_filename()) place = place.parent_path();
-  if (stat(place.c_str(), &own) != 0) return 1;
-  uint32_t count = 0;
-  auto next = fs::directory_iterator(place.parent_path(), ec);
-  for (; !ec && next != fs::directory_iterator(); next.increment(ec)) {
-    auto identity = next->path() / "identity";
-    if (stat(identity.c_str(), &other) == 0 && other.st_dev == own.st_dev) ++count;
-  }
-  return std::max(1u, count);
-}
-
 int serve(Options& o) {
   dfs::Log log(o.log);
   auto io = kj::setupAsyncIo();
@@ -96,7 +75,7 @@ int serve(Options& o) {
     break;
   }
   dfs::StorageOptions options{o.name,       o.host, o.listen,
-                              o.nameserver, o.http, [&o]() { return storesOnDisk(o.data); }};
+                              o.nameserver, o.http, [&o]() { return dfs::storesOnDisk(o.data); }};
   dfs::StorageServer server(real.env, kj::mv(options));
   kj::Own<dfs::HttpServer> http;
   if (!o.http.empty()) {
