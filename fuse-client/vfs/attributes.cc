@@ -106,8 +106,8 @@ Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version, uint64_t ask
   bool drop = file->pagesPresent && (other || file->pagesMixed || file->pagesUnsure);
   if (mustTellGrowth(*file, attr.size, drop)) {
     if (purpose == For::LISTING) co_return Errno::STALE;
-    auto same = co_await tellGrowth(kj::addRef(*file), attr.size, version, purpose);
-    if (!same) co_return Errno::STALE;
+    auto err = co_await tellGrowth(kj::addRef(*file), attr.size, version, purpose);
+    if (err != Errno::OK) co_return err;
   } else {
     auto& known = file->told;
     bool shrunk = known.any && attr.size < known.size;

@@ -317,21 +317,24 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
                           uint64_t before = kNoEnd);
   // Writes of that range that are not done now and came before that one; EARLY: and are answered.
   void makeDropped(File& file, const Time& mtime, bool sizeUnsure);
-  bool mustTellGrowth(const File& file, uint64_t size, bool drop) const;
-  Task<bool> tellGrowth(kj::Own<File> file, uint64_t size, DataVersion version, For purpose);
-  // False: the file has changed meanwhile.
-  Task<bool> toldByAnother(kj::Own<File> file,
-                           For purpose);  // false: not yet, and nobody will read
-  Task<bool> storeEnd(kj::Own<File> file, uint64_t size);
-  Task<void> tellOwnEnd(kj::Own<File> file, bool append, uint64_t kernelEnd, uint64_t from,
-                        kj::ArrayPtr<const kj::byte> written);
-  // Before a WRITE is answered that the kernel takes to end at kernelEnd. REQUIRES: the lease is kept.
-  void noteTold(File& file, uint64_t size, bool sure);
   kj::Promise<void> dropPages(File& file);
   void dropRange(File& file, uint64_t from, uint64_t end);
   Task<void> dropNow(kj::Own<File> file, std::vector<std::pair<uint64_t, uint64_t>> ranges,
                      bool attributes);
   void notePages(File& file, const DataVersion& version);
+
+  // --- told_size.cc
+  bool mustTellGrowth(const File& file, uint64_t size, bool drop) const;
+  // Before an answer with that size; drop: pages of the file are dropped before it too.
+  Task<Errno> tellGrowth(kj::Own<File> file, uint64_t size, DataVersion version, For purpose);
+  // STALE: the file has changed meanwhile. Another error only of a READ: the file's last byte cannot be had.
+  Task<bool> toldByAnother(kj::Own<File> file,
+                           For purpose);  // false: not yet, and nobody will read
+  Task<Errno> storeEnd(kj::Own<File> file, uint64_t size);
+  Task<void> tellOwnEnd(kj::Own<File> file, bool append, uint64_t kernelEnd, uint64_t from,
+                        kj::ArrayPtr<const kj::byte> written);
+  // Before a WRITE is answered that the kernel takes to end at kernelEnd. REQUIRES: the lease is kept.
+  void noteTold(File& file, uint64_t size, bool sure);
 
   Env& env_;
   const VfsOptions options_;

@@ -264,6 +264,16 @@ TEST(Client, OfSeveralWhoAskAtOnceNoneIsAnsweredBeforeTheKernelHasTheEnd) {
   EXPECT_EQ(w.b.kernel.stored, "e");
 }
 
+TEST(Client, AReadIsToldThatTheEndOfAGrownFileIsLostAndAStatIsNot) {
+  GrowingWorld w;
+  EXPECT_EQ(w.a.write(w.made.opened.handle, 4, "more"), Errno::OK);
+  EXPECT_EQ(w.world.wait(w.a.vfs->fsync(w.made.attr.ino, false)), Errno::OK);
+  w.cluster.inodes[w.made.attr.ino.value].rows[0].block = BlockId(ChainId(1), 9999);
+  auto toRead = w.world.wait(w.b.vfs->getattrToRead(w.made.attr.ino, w.handle));
+  EXPECT_EQ(toRead.err(), Errno::IO);
+  EXPECT_EQ(w.size(), 8u);
+}
+
 TEST(Client, NothingIsStoredOfAFileThatNobodyHasOpen) {
   GrowingWorld w;
   EXPECT_EQ(w.world.wait(w.b.vfs->release(w.handle)), Errno::OK);

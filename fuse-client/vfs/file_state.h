@@ -42,6 +42,14 @@ struct RowsBatch : public kj::Refcounted {
   std::vector<kj::Own<kj::PromiseFulfiller<kj::Own<RowsAnswer>>>> waiters;
 };
 
+constexpr uint64_t kPageBytesMax = 64u << 10;  // of any kernel we run on
+inline uint64_t pageStart(uint64_t offset) {
+  return offset / kPageBytesMax * kPageBytesMax;
+}
+inline uint64_t pageEnd(uint64_t end) {
+  return pageStart(end + kPageBytesMax - 1);
+}
+
 struct File : public kj::Refcounted {
   explicit File(InodeId id) : ino(id) {}
   const InodeId ino;
@@ -88,9 +96,9 @@ struct File : public kj::Refcounted {
   bool lacksCapability() const { return held() && (!xattrs || !capability) && xattrsChanging == 0; }
 
   // --- work
-  FifoLock ops;         // writes share it; truncation and appends are alone
+  FifoLock ops;          // writes share it; truncation and appends are alone
   uint64_t changes = 0;  // of its contents by this mount: calls begun, each once
-  FifoLock publishing;  // one publish, or command that needs it published, at a time
+  FifoLock publishing;   // one publish, or command that needs it published, at a time
   std::map<uint64_t, kj::Own<FifoLock>> blocks;
   kj::Own<RowsBatch> nextRows;
   uint64_t lastUsedMs = 0;
@@ -113,7 +121,7 @@ struct File : public kj::Refcounted {
   bool pagesMixed = false;   // of more than one version, or put at a wrong place
   bool pagesUnsure = false;  // the kernel was left to drop them itself, and may not have done so
   DataVersion pagesVersion;
-  Time toldMtimeMax;   // of all that the kernel was told since this was made
+  Time toldMtimeMax;  // of all that the kernel was told since this was made
   struct Told {
     // The size that the kernel was told last, while the file was open.
     uint64_t size = 0;
@@ -122,7 +130,7 @@ struct File : public kj::Refcounted {
     uint64_t atMs = 0;
   } told;
   bool telling = false;  // one at a time: Client::tellGrowth
-  uint64_t drops = 0;  // counts them: READs begun before one start over
+  uint64_t drops = 0;    // counts them: READs begun before one start over
   uint32_t dropsRunning = 0;
 };
 
