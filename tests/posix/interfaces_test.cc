@@ -3,14 +3,18 @@
 
 #include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <sched.h>
+#include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/sendfile.h>
+#include <sys/swap.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <termios.h>
 
 #include <array>
@@ -267,6 +271,60 @@ TEST(BindMount, OfADirectoryElsewhereIsAnotherMount) {
     EXPECT_OK(access("/a", F_OK));
     EXPECT_OK(access("../../b", F_OK));
   });
+}
+
+TEST(OnFuse, ARegularFileIsReadyForEpollAtAnyTime) {
+  DFS_ONLY();  // a local disk: EPERM
+  Place p;
+  makeFile(p.here("f"), "text");
+  Fd file(open(p.here("f").c_str(), O_RDWR));
+  Fd waiting(epoll_create1(EPOLL_CLOEXEC));
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT;
+  ASSERT_EQ(epoll_ctl(waiting, EPOLL_CTL_ADD, file, &event), 0);
+  epoll_event found{};
+  EXPECT_EQ(epoll_wait(waiting, &found, 1, 1000), 1);
+  EXPECT_EQ(found.events, unsigned(EPOLLIN | EPOLLOUT));
+}
+
+TEST(OnFuse, AReadThatMustNotWaitIsNotOffered) {
+  DFS_ONLY();
+  Place p;
+  makeFile(p.here("f"), "text");
+  Fd file(open(p.here("f").c_str(), O_RDONLY));
+  char text[4];
+  iovec into{text, sizeof text};
+  EXPECT_EQ(preadv2(file, &into, 1, 0, RWF_NOWAIT), -1);
+  EXPECT_EQ(errno, EOPNOTSUPP);
+  EXPECT_EQ(preadv2(file, &into, 1, 0, 0), 4);
+}
+
+TEST(OnFuse, NothingTellsWhereTheBytesOfAFileLie) {
+  DFS_ONLY();
+  Place p;
+  makeFile(p.here("f"), "text");
+  Fd file(open(p.here("f").c_str(), O_RDONLY));
+  fiemap map{};
+  map.fm_length = 4096;
+  EXPECT_EQ(ioctl(file, FS_IOC_FIEMAP, &map), -1);
+  EXPECT_EQ(errno, EOPNOTSUPP);
+}
+
+TEST(OnFuse, AFileCannotBeSwappedTo) {
+  DFS_ONLY();
+  REQUIRE_ROOT();
+  Place p;
+  // What mkswap(8) writes: version 1, ten pages, the signature at the end of the first one.
+  std::string contents(10 * 4096, '\0');
+  contents[1024] = 1;
+  contents[1028] = 9;
+  contents.replace(4096 - 10, 10, "SWAPSPACE2");
+  makeFile(p.here("f"), contents, 0600);
+  int result = swapon(p.here("f").c_str(), 0);
+  int err = errno;
+  if (result == 0) swapoff(p.here("f").c_str());
+  EXPECT_EQ(result, -1);
+  EXPECT_EQ(err, EINVAL);
 }
 
 }  // namespace
