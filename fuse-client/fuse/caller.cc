@@ -52,4 +52,14 @@ std::vector<uint32_t> ProcCallerStatus::groups(int32_t tid) {
   return all;
 }
 
+kj::Maybe<ThreadState> ProcCallerStatus::thread(int32_t tid) {
+  std::string text;
+  if (tid == 0 || !readStatus(tid, text)) return nullptr;
+  ThreadState state;
+  auto value = field(text, "State");
+  state.ready = value != nullptr && (value[1] == 'R' || value[1] == 'D');
+  std::ifstream("/proc/" + std::to_string(tid) + "/schedstat") >> state.ranNs;
+  return state;
+}
+
 }  // namespace dfs

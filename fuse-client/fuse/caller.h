@@ -10,7 +10,7 @@
 
 namespace dfs {
 
-class CallerStatus : public CallerGroups {
+class CallerStatus : public Callers {
  public:
   virtual bool dying(int32_t tid) = 0;
   // SIGKILL is pending, or the thread is gone. True for tid 0 (a caller of another pid namespace): its signals
@@ -18,10 +18,11 @@ class CallerStatus : public CallerGroups {
 };
 
 class ProcCallerStatus final : public CallerStatus {
-  // From /proc/TID/status.
+  // From /proc/TID/status and schedstat.
  public:
   bool dying(int32_t tid) override;
   std::vector<uint32_t> groups(int32_t tid) override;
+  kj::Maybe<ThreadState> thread(int32_t tid) override;
 };
 
 }  // namespace dfs

@@ -62,6 +62,8 @@ struct Invalidator::Worker {
   void notify(Drop& drop) {
     auto& name = drop.name;
     int rc = 0;
+    if (drop.stored != nullptr && !drop.done->isWaiting())
+      return;  // nobody answers for what it is now
     if (!name.empty()) {
       rc = fuse_lowlevel_notify_inval_entry(session, drop.node, name.c_str(), name.size());
     } else if (drop.stored != nullptr) {

@@ -57,6 +57,7 @@ Task<void> FuseOps::write(Request& r, FileHandle handle, uint64_t offset, kj::Ar
                           WriteHow how) {
   kj::Maybe<Caller> unprivileged;
   if (!how.fromWriteback) unprivileged = unprivilegedOf(r);
+  how.tid = r.context().pid;
   auto written = co_await vfs_.write(handle, offset, kj::mv(data), how, kj::mv(unprivileged));
   if (!written.ok()) {
     r.error(written.err());

@@ -95,28 +95,11 @@ Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version, uint64_t ask
   co_await requestsDone(kj::addRef(*file), Which::EARLY);  // size and times are not known before
   // Held when it was asked and not any more: the answer may be older than our own publish.
   if (!file->held() && file->droppedAt > asked) co_return Errno::STALE;
-  if (file->telling) {
-    if (purpose == For::LISTING) co_return Errno::STALE;
-    bool told = co_await toldByAnother(kj::addRef(*file), purpose);
-    if (!told) co_return kj::mv(attr);
-    if (!(file->pagesVersion == version)) co_return Errno::STALE;  // older than what was told
-  }
   if (file->blockBytes == 0) file->blockBytes = attr.blockBytes;
-  bool other = !file->held() && !(file->pagesVersion == version);
-  bool drop = file->pagesPresent && (other || file->pagesMixed || file->pagesUnsure);
-  if (mustTellGrowth(*file, attr.size, drop)) {
-    if (purpose == For::LISTING) co_return Errno::STALE;
-    auto err = co_await tellGrowth(kj::addRef(*file), attr.size, version, purpose);
+  if (purpose != For::OWN) {
+    auto err = co_await dropBefore(kj::addRef(*file), attr, version, purpose);
     if (err != Errno::OK) co_return err;
-  } else {
-    auto& known = file->told;
-    bool shrunk = known.any && attr.size < known.size;
-    bool unsure = shrunk || (file->held() && !(known.sure && known.size >= attr.size));
-    if (drop) makeDropped(*file, file->held() ? file->mtime : attr.mtime, unsure);
-    if (drop || file->held() || !file->pagesPresent) file->pagesVersion = version;
-    if (!file->held()) noteTold(*file, attr.size, known.sure && !shrunk);
   }
-  while (file->dropsRunning > 0) co_await file->changed.next();
   if (file->sequence != sequence)
     co_return Errno::STALE;  // size and times are no longer known here
   if (file->held()) {
@@ -129,6 +112,39 @@ Task<Outcome<Attr>> Client::deliver(Attr attr, DataVersion version, uint64_t ask
   }
   if (file->toldMtimeMax < attr.mtime) file->toldMtimeMax = attr.mtime;
   co_return kj::mv(attr);
+}
+
+Task<Errno> Client::dropBefore(kj::Own<File> file, const Attr& attr, DataVersion version,
+                               For purpose) {
+  auto size = file->held() ? file->map.size() : attr.size;
+  if (file->telling) {
+    if (purpose == For::LISTING) co_return Errno::STALE;
+    bool told = co_await toldByAnother(kj::addRef(*file), purpose);
+    if (!told) co_return Errno::OK;
+    if (!(file->pagesVersion == version))
+      co_return Errno::STALE;  // perhaps older than what was told
+  }
+  auto& told = file->told;
+  if (mustTellGrowth(*file, size)) {
+    if (purpose == For::LISTING) co_return Errno::STALE;
+    auto err = co_await tellGrowth(kj::addRef(*file), size, version, purpose);
+    co_return err;
+  }
+  auto sequence = file->sequence;
+  bool other = !file->held() && !(file->pagesVersion == version);
+  if (file->pagesPresent && other && told.any && !told.sure) {
+    co_await answersTaken(kj::addRef(*file));
+    if (file->sequence != sequence) co_return Errno::STALE;
+  }
+  bool drop = file->pagesPresent && (other || file->pagesMixed || file->pagesUnsure);
+  bool shrunk = told.any && size < told.size;
+  bool unsure =
+      shrunk || (file->held() ? !(told.sure && told.size >= size) : file->handles > 0 && !told.any);
+  if (drop) makeDropped(*file, file->held() ? file->mtime : attr.mtime, unsure);
+  if (drop || file->held() || !file->pagesPresent) file->pagesVersion = version;
+  if (!file->held()) noteTold(*file, size, told.any && !shrunk && (told.sure || drop));
+  while (file->dropsRunning > 0) co_await file->changed.next();
+  co_return Errno::OK;
 }
 
 void Client::fillSetattr(schema::Command::Builder command, InodeId ino, const SetAttr& set,
@@ -256,7 +272,12 @@ Task<Outcome<Attr>> Client::resizeNow(kj::Own<File> file, SetAttr set, bool open
       file->lastUsedMs = nowMs();
     }
   }
-  auto answer = co_await getattrNow(ino);
+  // The kernel sends nothing that it would have to write before it drops pages until it has this answer, and takes its size
+  // whatever came in between.
+  auto answer = co_await getattrNow(ino, For::OWN);
+  if (answer.ok() && set.size) {
+    KJ_IF_MAYBE(known, findFile(ino)) noteTold(*known, answer->size, true);
+  }
   co_return kj::mv(answer);
 }
 

@@ -80,7 +80,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
                                                      uint32_t entriesMax, bool attrs) override;
   void releasedir(DirHandle handle) override;
   void setKernel(KernelCaches& kernel) override { kernel_ = kernel; }
-  void setCallers(CallerGroups& callers) override { callers_ = callers; }
+  void setCallers(Callers& callers) override { callers_ = callers; }
   kj::Promise<void> attach() override;
   InodeId root() const override { return root_; }
   kj::Promise<void> syncAll() override;
@@ -157,7 +157,8 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
                                                  bool attrs);
 
   // --- attributes.cc
-  enum class For { READ, STAT, LISTING };  // what attributes are asked for
+  enum class For { READ, STAT, LISTING, OWN };
+  // What attributes are asked for; OWN: not to be told, or in an answer that the kernel takes as it is.
   Task<Outcome<Attr>> getattrNow(InodeId ino, For purpose = For::STAT);
   Task<Outcome<Attr>> getattrKnown(InodeId ino);
   // After what was read here before is known as accesses.
@@ -180,6 +181,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   // What the kernel is told: with what is only known here, and after old pages are gone. `asked`:
   // leasesDropped_ when it was sent. STALE: ask again, the lease went meanwhile; of a LISTING: not
   // without waiting.
+  Task<Errno> dropBefore(kj::Own<File> file, const Attr& attr, DataVersion version, For purpose);
 
   // --- xattrs.cc
   Task<Errno> changeXattr(InodeId ino, Fill fill);
@@ -191,7 +193,9 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
 
   // --- lease.cc
   Task<Outcome<kj::Own<LeaseUse>>> exclusive(kj::Own<File> file, bool append = false);
-  Task<void> awaitRest(kj::Own<LeaseUse> use, kj::Own<File> file, uint64_t request);
+  Task<void> awaitRest(kj::Own<LeaseUse> use, kj::Own<File> file, uint64_t request, int32_t tid);
+  bool mayBeInCall(int32_t tid, uint64_t ranNs);
+  // A thread that had run so long when its WRITE was answered: perhaps it has not gone on yet.
   Task<void> acquire(kj::Own<File> file);
   void install(File& file, schema::Grant::Reader grant, schema::Attr::Reader attr);
   Task<void> dropForRecall(kj::Own<File> file);
@@ -324,13 +328,20 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   void notePages(File& file, const DataVersion& version);
 
   // --- told_size.cc
-  bool mustTellGrowth(const File& file, uint64_t size, bool drop) const;
-  // Before an answer with that size; drop: pages of the file are dropped before it too.
+  bool mustTellGrowth(const File& file, uint64_t size) const;
   Task<Errno> tellGrowth(kj::Own<File> file, uint64_t size, DataVersion version, For purpose);
-  // STALE: the file has changed meanwhile. Another error only of a READ: the file's last byte cannot be had.
-  Task<bool> toldByAnother(kj::Own<File> file,
-                           For purpose);  // false: not yet, and nobody will read
+  // STALE: the file has changed meanwhile.
+  Task<bool> toldByAnother(kj::Own<File> file, For purpose);
+  // False: not yet, and nobody will read.
+  Task<void> answersTaken(kj::Own<File> file);
   Task<Errno> storeEnd(kj::Own<File> file, uint64_t size);
+  Task<Outcome<kj::Array<kj::byte>>> lastByte(kj::Own<File> file, uint64_t size);
+  // STALE: the file has another size by now.
+  Task<bool> store(kj::Own<File> file, uint64_t offset, kj::Array<kj::byte> byte,
+                   uint64_t patienceMs);
+  // True: it is there.
+  void noteOwnEnd(File& file, uint64_t end);
+  // The kernel makes the file so long itself when it has the answer.
   Task<void> tellOwnEnd(kj::Own<File> file, bool append, uint64_t kernelEnd, uint64_t from,
                         kj::ArrayPtr<const kj::byte> written);
   // Before a WRITE is answered that the kernel takes to end at kernelEnd. REQUIRES: the lease is kept.
@@ -339,7 +350,7 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   Env& env_;
   const VfsOptions options_;
   kj::Maybe<KernelCaches&> kernel_;
-  kj::Maybe<CallerGroups&> callers_;
+  kj::Maybe<Callers&> callers_;
 
   InodeId root_ = kRootInode;
   InodeMap inodes_;

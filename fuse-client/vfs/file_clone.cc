@@ -41,7 +41,11 @@ kj::Promise<Outcome<uint64_t>> Client::copyRange(FileHandle from, uint64_t fromO
       // Locks of either file are of the session that there is now.
       copy->asker = {kj::mv(unprivileged), kj::max(locks_.eraOf(from), locks_.eraOf(to))};
       copy->durable = (target->flags & (O_SYNC | O_DSYNC)) != 0;
-      return soft(kj::Promise<Result>(copyNow(kj::mv(copy))));
+      kj::Promise<Result> work = copyNow(kj::mv(copy));
+      return soft(work.then([this, toOffset, file = kj::addRef(*target->file)](Result&& done) mutable {
+        if (done.ok() && *done > 0) noteOwnEnd(*file, toOffset + *done);
+        return kj::mv(done);
+      }));
     }
   }
   return Result(Errno::INVAL);
@@ -144,7 +148,8 @@ Task<Outcome<uint64_t>> Client::cloneNow(kj::Own<File> from, uint64_t fromOffset
   if (!same) highPublishing = co_await high.publishing.alone();
   if (!leases.good() || !mayStill(asker)) co_return Errno::IO;
 
-  if (from->map.size() <= fromOffset) co_return uint64_t(0);  // set-id bits stay where nothing comes
+  if (from->map.size() <= fromOffset)
+    co_return uint64_t(0);  // set-id bits stay where nothing comes
   auto& use = same ? *leases.from : *leases.to;
   ++to->changes;
   auto err = co_await killSetIdOf(kj::addRef(*to), asker.unprivileged, use);

@@ -40,7 +40,9 @@ Task<Outcome<kj::Array<kj::byte>>> Client::readNow(kj::Own<File> file, uint64_t 
   auto request = kj::heap<Request>(*this, kj::addRef(*file), offset, bytes, false);
   // At the end of what is known the file may already be longer: what extends it is waited for too.
   bool inside = file->held() && offset + bytes <= file->map.size();
-  co_await requestsDone(kj::addRef(*file), Which::EARLY, offset, inside ? offset + bytes : kNoEnd);
+  // Also those without an answer: the kernel has dropped their pages, or it would not ask, and keeps what this READ brings.
+  co_await requestsDone(kj::addRef(*file), Which::WRITES, offset, inside ? offset + bytes : kNoEnd,
+                        request->id());
   std::set<BlockId> refused;
   uint32_t refusals = 0;
   for (;;) {

@@ -52,7 +52,9 @@ kj::Promise<Errno> Client::fallocate(FileHandle handle, SpaceChange change, uint
     Asker asker{kj::mv(unprivileged), locks_.eraOf(handle)};
     kj::Promise<Errno> work =
         fallocateNow(kj::addRef(*file), change, range, keepSize, kj::mv(asker));
-    return soft(work.then([this, durable, file = kj::mv(file)](Errno err) mutable {
+    auto end = keepSize || change == SpaceChange::PUNCH ? 0 : range.second;
+    return soft(work.then([this, durable, end, file = kj::mv(file)](Errno err) mutable {
+      if (err == Errno::OK) noteOwnEnd(*file, end);
       if (err != Errno::OK || !durable) return kj::Promise<Errno>(err);
       return publish(kj::mv(file));
     }));
@@ -81,7 +83,7 @@ Task<Errno> Client::fallocateNow(kj::Own<File> file, SpaceChange change, Range r
     auto punched = co_await detached<Errno>(punchNow(kj::mv(file), range, kj::mv(asker)));
     co_return punched;
   }
-  auto attr = co_await getattrNow(file->ino);
+  auto attr = co_await getattrNow(file->ino, For::OWN);
   if (!attr.ok()) co_return attr.err();
   auto before = attr->size;
   auto bytes = range.second - range.first;
@@ -104,8 +106,8 @@ Task<Errno> Client::fallocateNow(kj::Own<File> file, SpaceChange change, Range r
   if (keepSize) wanted.second = kj::max(range.first, kj::min(range.second, before));
   auto growth = kj::refcounted<Growth>();
   auto onlyEra = asker.onlyEra;
-  auto err = co_await allocateNow(kj::addRef(*file), wanted, keepSize, kj::mv(asker),
-                                  kj::addRef(*growth));
+  auto err =
+      co_await allocateNow(kj::addRef(*file), wanted, keepSize, kj::mv(asker), kj::addRef(*growth));
   if (err == Errno::NO_SPACE && !keepSize && range.second > growth->before) {
     // Past the old end nothing stays, unless somebody else was at the file meanwhile.
     SetAttr set;
@@ -182,8 +184,7 @@ Task<Errno> Client::allocatePiece(kj::Own<File> file, Range range, bool keepSize
   kj::Vector<kj::Promise<Errno>> blocks;
   for (auto at = range.first; at < end; at = (at / blockBytes + 1) * blockBytes) {
     auto part = partAt(at, end, blockBytes);
-    kj::Promise<Errno> one =
-        allocateBlock(kj::addRef(*file), part.index, part.from, part.to, *use);
+    kj::Promise<Errno> one = allocateBlock(kj::addRef(*file), part.index, part.from, part.to, *use);
     blocks.add(kj::mv(one));
   }
   auto done = co_await kj::joinPromises(blocks.releaseAsArray());

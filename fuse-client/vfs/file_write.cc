@@ -162,7 +162,8 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   }
   if (writing.how.append && (writing.offset + asked) % kKernelPageBytes == 0) {
     // Before it is answered, early perhaps.
-    tasks_.add(awaitRest(kj::heap<LeaseUse>(kj::addRef(*file)), kj::addRef(*file), request.id()));
+    tasks_.add(awaitRest(kj::heap<LeaseUse>(kj::addRef(*file)), kj::addRef(*file), request.id(),
+                         writing.how.tid));
   }
   kj::Maybe<kj::Own<WriteWindow::Place>> place;
   if (writing.mayEarly && !elsewhere && bytes.size() == asked && roomFor(*file, offset, asked)) {

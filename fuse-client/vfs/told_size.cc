@@ -8,6 +8,7 @@ namespace {
 constexpr uint64_t kAnswerTakenMs = 5;  // until a program that was told something goes by it
 constexpr uint64_t kStorePatienceMs = 1'000;
 constexpr uint64_t kLockedStoreMs = 2;
+constexpr uint64_t kNoPatience = ~uint64_t(0);  // as long as it takes
 
 }  // namespace
 
@@ -16,13 +17,21 @@ void Client::noteTold(File& file, uint64_t size, bool sure) {
   file.told = file.handles == 0 ? File::Told() : File::Told{size, true, sure, nowMs()};
 }
 
-bool Client::mustTellGrowth(const File& file, uint64_t size, bool drop) const {
-  // An answer alone does where the kernel has no other one about that file on its way.
-  auto& told = file.told;
-  if (kernel_ == nullptr || file.handles == 0 || size == 0) return false;
-  if (told.any && size < told.size) return false;
-  if (drop && !file.held() && !told.sure) return true;
-  return size > told.size && (told.any || (drop && !file.held()));
+void Client::noteOwnEnd(File& file, uint64_t end) {
+  if (file.told.any && file.told.size < end) file.told.size = end;
+}
+
+bool Client::mustTellGrowth(const File& file, uint64_t size) const {
+  // Only what lies behind the end that the kernel knows is ever stored: no program has put anything there through a mapping.
+  return kernel_ != nullptr && file.handles > 0 && file.told.any && size > file.told.size;
+}
+
+Task<void> Client::answersTaken(kj::Own<File> file) {
+  // One program takes what it was told before it asks again; of several it is not known who was told.
+  auto untaken = file->told.atMs + kAnswerTakenMs;
+  if (file->handles > 1 && nowMs() < untaken) {
+    co_await env_.clock.timer().afterDelay((untaken - nowMs()) * kj::MILLISECONDS);
+  }
 }
 
 Task<Errno> Client::tellGrowth(kj::Own<File> file, uint64_t size, DataVersion version,
@@ -36,30 +45,22 @@ Task<Errno> Client::tellGrowth(kj::Own<File> file, uint64_t size, DataVersion ve
     file->changed.wake();
   });
   auto sequence = file->sequence;
-  bool others = file->handles > 1 && file->told.any && !file->told.sure;
-  auto untaken = file->told.atMs + kAnswerTakenMs;
-  if (others && nowMs() < untaken) {
-    co_await env_.clock.timer().afterDelay((untaken - nowMs()) * kj::MILLISECONDS);
-    if (file->sequence != sequence) co_return Errno::STALE;
-  }
+  if (!file->told.sure) co_await answersTaken(kj::addRef(*file));
+  if (file->sequence != sequence) co_return Errno::STALE;
   if (file->pagesPresent) tasks_.add(dropPages(*file));
   file->pagesVersion = version;
   while (file->dropsRunning > 0) co_await file->changed.next();
   auto storing = kj::Promise<Errno>(storeEnd(kj::addRef(*file), size));
-  bool stored = true;
   if (purpose != For::READ) {
-    // Attributes are told all the same when the storage daemons do not answer. A read would wait for them anyway.
+    // Attributes are told all the same when the storage daemons do not answer.
     auto late = env_.clock.timer().afterDelay(kStorePatienceMs * kj::MILLISECONDS);
-    storing = storing.exclusiveJoin(late.then([&stored]() {
-      stored = false;
-      return Errno::OK;
-    }));
+    storing = storing.exclusiveJoin(late.then([]() { return Errno::TIMED_OUT; }));
   }
   auto err = co_await kj::mv(storing);
   if (file->sequence != sequence) co_return Errno::STALE;
-  if (err == Errno::OK && stored) noteTold(*file, size, true);
-  // A read would end before bytes that are lost, as if there were none.
-  co_return err == Errno::STALE || purpose == For::READ ? err : Errno::OK;
+  if (err == Errno::OK) noteTold(*file, size, true);
+  // If it could not be had the next answer tries again.
+  co_return err == Errno::STALE ? err : Errno::OK;
 }
 
 Task<bool> Client::toldByAnother(kj::Own<File> file, For purpose) {
@@ -76,56 +77,94 @@ Task<bool> Client::toldByAnother(kj::Own<File> file, For purpose) {
 
 Task<Errno> Client::storeEnd(kj::Own<File> file, uint64_t size) {
   auto last = size - 1;
-  for (bool locked = true; locked;) {
-    locked = false;
+  auto sequence = file->sequence;
+  auto before = file->nextRequest;
+  auto locked = [&file, last, before]() {
+    // A READ under way has its pages locked.
     for (auto& [id, r] : file->requests) {
-      locked = locked || (pageStart(r.from) <= last && last < pageEnd(r.end));
+      if (id < before && pageStart(r.from) <= last && last < pageEnd(r.end)) return true;
     }
-    if (locked) co_await file->changed.next();
-  }
+    return false;
+  };
+  while (locked()) co_await file->changed.next();
   auto drops = file->drops;
-  auto changes = file->changes;
-  auto data = co_await readNow(kj::addRef(*file), last, 1);
-  if (file->drops != drops) co_return Errno::STALE;
+  auto data = co_await lastByte(kj::addRef(*file), size);
+  if (file->drops != drops || file->sequence != sequence) co_return Errno::STALE;
   if (!data.ok()) co_return data.err();
-  if (data->size() == 0) co_return Errno::STALE;
-  KJ_IF_MAYBE(kernel, kernel_) co_await kernel->storePages(file->ino, last, kj::mv(*data));
-  bool writes = file->changes != changes;
-  for (auto& [id, range] : file->requests) writes = writes || range.write;
-  if (writes) file->pagesMixed = true;  // what was stored may lie on what a program has written
-  co_return Errno::OK;
+  auto stored = co_await store(kj::mv(file), last, kj::mv(*data), kNoPatience);
+  co_return stored ? Errno::OK : Errno::AGAIN;
+}
+
+Task<Outcome<kj::Array<kj::byte>>> Client::lastByte(kj::Own<File> file, uint64_t size) {
+  auto last = size - 1;
+  auto index = last / file->blockBytes;
+  kj::Own<LeaseUse> use;
+  std::vector<ReadSlice> slices;
+  uint64_t view = 0;
+  if (file->held()) {
+    if (file->recalled) co_return Errno::STALE;
+    use = kj::heap<LeaseUse>(kj::addRef(*file));
+    auto err = co_await ensureRows(kj::addRef(*file), index, index);
+    if (err != Errno::OK) co_return err;
+    if (!use->good() || file->map.size() < size) co_return Errno::STALE;
+    slices = file->map.slices(last, 1);
+    view = file->leaseView;
+  } else {
+    auto rows = co_await rowsOf(*file, index, index + 1);
+    if (rows->err != Errno::OK) co_return rows->err;
+    if (rows->map.size() != size) co_return Errno::STALE;
+    slices = rows->map.slices(last, 1);
+    view = rows->view;
+  }
+  auto data = co_await readSlices(slices, view);
+  co_return kj::mv(data);
+}
+
+Task<bool> Client::store(kj::Own<File> file, uint64_t offset, kj::Array<kj::byte> byte,
+                         uint64_t patienceMs) {
+  KJ_IF_MAYBE(kernel, kernel_) {
+    // Until it is known that it lies on nothing that a program writes meanwhile. Drops that come later come behind it.
+    bool mixed = file->pagesMixed;
+    file->pagesMixed = true;
+    auto changes = file->changes;
+    auto next = file->nextRequest;
+    bool stored = true;
+    auto storing = kernel->storePages(file->ino, offset, kj::mv(byte));
+    if (patienceMs != kNoPatience) {
+      auto late = env_.clock.timer().afterDelay(patienceMs * kj::MILLISECONDS);
+      storing = storing.exclusiveJoin(late.then([&stored]() { stored = false; }));
+    }
+    co_await kj::mv(storing);
+    bool writes = file->changes != changes;
+    for (auto& [id, r] : file->requests) writes = writes || (r.write && id >= next);
+    if (stored && !writes && !mixed) file->pagesMixed = false;
+    co_return stored;
+  }
+  co_return true;
 }
 
 Task<void> Client::tellOwnEnd(kj::Own<File> file, bool append, uint64_t kernelEnd, uint64_t from,
                               kj::ArrayPtr<const kj::byte> written) {
-  auto& told = file->told;
   auto size = file->map.size();
-  if (kernelEnd >= size || (told.sure && told.size >= size)) {
+  if (append) noteTold(*file, kernelEnd, true);  // it has put the bytes where it knew the end
+  noteOwnEnd(*file, kernelEnd);
+  if (kernelEnd >= size) {
     noteTold(*file, size, true);
     co_return;
   }
-  // Without a GETATTR it has the size from where it has the inode.
-  if (kernel_ == nullptr || (!told.any && !append)) co_return;
+  if (!mustTellGrowth(*file, size)) co_return;
   auto last = size - 1;
   kj::Array<kj::byte> data;
   if (last >= from && last < from + written.size()) {
     data = kj::heapArray<kj::byte>(written.slice(last - from, last - from + 1));
   } else {
-    auto index = last / file->map.blockBytes();
-    auto err = co_await ensureRows(kj::addRef(*file), index, index);
-    if (err != Errno::OK) co_return;
-    auto got = co_await readSlices(file->map.slices(last, 1), file->leaseView);
-    if (!got.ok() || got->size() == 0) co_return;  // the next GETATTR tries it again
+    auto got = co_await lastByte(kj::addRef(*file), size);
+    if (!got.ok()) co_return;  // the next GETATTR tries it again
     data = kj::mv(*got);
   }
-  KJ_IF_MAYBE(kernel, kernel_) {
-    // Its page may be that of the WRITE, which waits for us: the size is set before.
-    auto late = env_.clock.timer().afterDelay(kLockedStoreMs * kj::MILLISECONDS);
-    auto stored = kernel->storePages(file->ino, last, kj::mv(data)).exclusiveJoin(kj::mv(late));
-    co_await kj::mv(stored);
-  }
-  file->pagesMixed = true;
-  if (file->map.size() == size) noteTold(*file, size, true);
+  // Its page may be that of the WRITE, which waits for us: the size is set before.
+  auto stored = co_await store(kj::addRef(*file), last, kj::mv(data), kLockedStoreMs);
+  if (stored && file->map.size() == size) noteTold(*file, size, true);
 }
 
 }  // namespace dfs

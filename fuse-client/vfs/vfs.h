@@ -74,6 +74,7 @@ struct WriteHow {
   bool fromWriteback = false;
   // Pages stored through a mapping; never extends the file (V2).
   bool durable = false;  // before it is answered
+  int32_t tid = 0;       // of the thread that writes; 0: unknown
 };
 
 enum class SpaceChange { ALLOCATE, PUNCH, ZERO };  // fallocate(2)
@@ -91,10 +92,17 @@ class KernelCaches {
   // change nothing any more.
 };
 
-class CallerGroups {
+struct ThreadState {
+  bool ready = false;  // to run, or running, or it waits where no signal ends it
+  uint64_t ranNs = 0;  // of a processor's time, since it began
+};
+
+class Callers {
   // What is asked for only where it decides something: of most callers nobody looks the groups up.
  public:
-  virtual ~CallerGroups() noexcept(false) {}
+  virtual ~Callers() noexcept(false) {}
+  virtual kj::Maybe<ThreadState> thread(int32_t tid) = 0;
+  // Nothing if it is gone, or of another pid namespace (0).
   virtual std::vector<uint32_t> groups(int32_t tid) = 0;
   // Supplementary ones; none if the thread is gone. REQUIRES: its request is not answered yet.
 };
@@ -236,7 +244,7 @@ class Vfs {
 
   // --- the mount
   virtual void setKernel(KernelCaches& kernel) = 0;
-  virtual void setCallers(CallerGroups& callers) = 0;  // without: nobody has any
+  virtual void setCallers(Callers& callers) = 0;  // without: nobody has any
   // Before the first call. Outlives the Vfs.
   virtual kj::Promise<void> attach() = 0;
   // Resolves when the session is there and the root answers. Throws with a sentence that says what

@@ -62,6 +62,17 @@ TEST(CallerStatus, AZombieAGonePidAndAnUnknownOneAreDying) {
   EXPECT_TRUE(status.dying(0));
 }
 
+TEST(CallerStatus, AThreadIsReadyUntilItSleeps) {
+  ProcCallerStatus status;
+  auto mine = KJ_ASSERT_NONNULL(status.thread(gettid()));
+  EXPECT_TRUE(mine.ready);
+  EXPECT_GT(mine.ranNs, 0u);
+  Child c;
+  for (int i = 0; i < 1000 && KJ_ASSERT_NONNULL(status.thread(c.pid)).ready; ++i) usleep(1000);
+  EXPECT_FALSE(KJ_ASSERT_NONNULL(status.thread(c.pid)).ready);
+  EXPECT_TRUE(status.thread(0) == nullptr);
+}
+
 TEST(CallerStatus, GroupsAreThoseOfTheProcess) {
   ProcCallerStatus status;
   gid_t mine[64];

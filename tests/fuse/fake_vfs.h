@@ -240,7 +240,7 @@ class FakeVfs final : public Vfs {
   }
   void releasedir(DirHandle handle) override { note("releasedir", handle); }
   void setKernel(KernelCaches&) override {}
-  void setCallers(CallerGroups&) override {}
+  void setCallers(Callers&) override {}
   kj::Promise<void> attach() override { return kj::READY_NOW; }
   kj::Promise<void> syncAll() override { return kj::READY_NOW; }
   kj::Promise<void> detach() override { return kj::READY_NOW; }

@@ -23,6 +23,7 @@ struct FakeCallers final : CallerStatus {
     return doomed.count(tid) != 0;
   }
   std::vector<uint32_t> groups(int32_t) override { return {100, 27}; }
+  kj::Maybe<ThreadState> thread(int32_t) override { return nullptr; }
 };
 
 inline const std::string nul(1, '\0');

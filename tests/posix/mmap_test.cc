@@ -132,6 +132,65 @@ TEST(Mmap, TruncationTakesPagesAway) {
             std::string(pageBytes() + 10, 'x') + std::string(3 * pageBytes() - 10, '\0'));
 }
 
+TEST(Mmap, AFileGrowsAndShrinksUnderStores) {
+  Place p;
+  size_t page = pageBytes();
+  auto fd = openFull(p.here("f"), page);
+  for (int round = 0; round < 5; ++round) {
+    // So that pages of this mount are old when its own call comes.
+    Fd other(open(p.there("f").c_str(), O_RDWR));
+    ASSERT_EQ(pwrite(other, "o", 1, 1), 1);
+    ASSERT_EQ(pwrite(fd, "w", 1, 2), 1);
+    Map map(fd, 4 * page);
+    map[0] = static_cast<char>('a' + round);
+    ASSERT_OK(ftruncate(fd, off_t(3 * page)));
+    map[2 * page] = 'z';
+    EXPECT_EQ(statOf(fd).st_size, off_t(3 * page));
+    ASSERT_OK(ftruncate(fd, off_t(page)));
+    EXPECT_EQ(map.text(0, 3), std::string(1, static_cast<char>('a' + round)) + "ow");
+    ASSERT_OK(ftruncate(fd, off_t(3 * page)));
+    EXPECT_EQ(map[2 * page], '\0');
+    ASSERT_OK(ftruncate(fd, off_t(page)));
+  }
+  EXPECT_EQ(contentsOf(p.there("f")).substr(0, 3), "eow");
+}
+
+TEST(Mmap, StoresStayWhenACallWritesElsewhere) {
+  Place p;
+  size_t bytes = 2 * pageBytes();
+  makeFile(p.there("f"), std::string(bytes, 'x'));
+  Fd fd(open(p.here("f").c_str(), O_RDWR));
+  EXPECT_EQ(statOf(fd).st_size, off_t(bytes));
+  Map map(fd, bytes);
+  map[bytes - 1] = 'N';
+  ASSERT_EQ(pwrite(fd, "w", 1, 0), 1);
+  EXPECT_EQ(map[bytes - 1], 'N');
+  char c = 0;
+  ASSERT_EQ(pread(fd, &c, 1, off_t(bytes - 1)), 1);
+  EXPECT_EQ(c, 'N');
+  ASSERT_OK(msync(map.at(), bytes, MS_SYNC));
+  EXPECT_EQ(contentsOf(p.there("f")), "w" + std::string(bytes - 2, 'x') + "N");
+}
+
+TEST(Mmap, StoresBeforeTheEndStayWhenAnotherMountAppends) {
+  Place p;
+  size_t page = pageBytes();
+  auto fd = openFull(p.here("f"), page / 2);
+  Fd other(open(p.there("f").c_str(), O_WRONLY | O_APPEND));
+  Map map(fd, 4 * page);
+  for (size_t i = 0; i < 20; ++i) {
+    auto size = statOf(fd).st_size;
+    map[i] = static_cast<char>('a' + i);
+    map[size_t(size) - 1] = 'E';
+    ASSERT_EQ(write(other, "appended", 8), 8);
+    ASSERT_EQ(statOf(fd).st_size, size + 8);
+    EXPECT_EQ(map.text(size_t(size) - 1, 9), "Eappended");
+    EXPECT_EQ(map[i], static_cast<char>('a' + i));
+  }
+  ASSERT_OK(msync(map.at(), page, MS_SYNC));
+  EXPECT_EQ(contentsOf(p.there("f")).substr(0, 20), "abcdefghijklmnopqrst");
+}
+
 TEST(Mmap, TruncationByAnotherMountIsSeenAfterTheNextCall) {
   Place p;
   auto fd = openFull(p.here("f"), 4 * pageBytes());
