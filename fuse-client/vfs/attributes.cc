@@ -132,7 +132,7 @@ Task<Errno> Client::dropBefore(kj::Own<File> file, const Attr& attr, DataVersion
   }
   auto sequence = file->sequence;
   bool other = !file->held() && !(file->pagesVersion == version);
-  if (file->pagesPresent && other && told.any && !told.sure) {
+  if (file->pagesPresent && (other || file->pagesUnsure) && !(told.any && told.sure)) {
     co_await answersTaken(kj::addRef(*file));
     if (file->sequence != sequence) co_return Errno::STALE;
   }
@@ -274,7 +274,7 @@ Task<Outcome<Attr>> Client::resizeNow(kj::Own<File> file, SetAttr set, bool open
   }
   // The kernel sends nothing that it would have to write before it drops pages until it has this answer, and takes its size
   // whatever came in between.
-  auto answer = co_await getattrNow(ino, For::OWN);
+  auto answer = co_await getattrNow(ino, set.size ? For::OWN : For::STAT);
   if (answer.ok() && set.size) {
     KJ_IF_MAYBE(known, findFile(ino)) noteTold(*known, answer->size, true);
   }

@@ -315,11 +315,11 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
 
   // --- pages.cc
   bool hasEarly(InodeId ino);
-  enum class Which { WRITES, EARLY };
+  enum class Which { WRITES, SERVED, EARLY };
   static constexpr uint64_t kNoEnd = ~uint64_t(0);
   Task<void> requestsDone(kj::Own<File> file, Which which, uint64_t from = 0, uint64_t end = kNoEnd,
                           uint64_t before = kNoEnd);
-  // Writes of that range that are not done now and came before that one; EARLY: and are answered.
+  // Writes of that range that are not done now and came before that one; EARLY: and are answered; SERVED: and use the lease.
   void makeDropped(File& file, const Time& mtime, bool sizeUnsure);
   kj::Promise<void> dropPages(File& file);
   void dropRange(File& file, uint64_t from, uint64_t end);
@@ -337,14 +337,11 @@ class Client final : public Vfs, private NameEvents, private kj::TaskSet::ErrorH
   Task<Errno> storeEnd(kj::Own<File> file, uint64_t size);
   Task<Outcome<kj::Array<kj::byte>>> lastByte(kj::Own<File> file, uint64_t size);
   // STALE: the file has another size by now.
-  Task<bool> store(kj::Own<File> file, uint64_t offset, kj::Array<kj::byte> byte,
-                   uint64_t patienceMs);
-  // True: it is there.
+  Task<void> store(kj::Own<File> file, uint64_t offset, kj::Array<kj::byte> byte);
   void noteOwnEnd(File& file, uint64_t end);
   // The kernel makes the file so long itself when it has the answer.
-  Task<void> tellOwnEnd(kj::Own<File> file, bool append, uint64_t kernelEnd, uint64_t from,
-                        kj::ArrayPtr<const kj::byte> written);
-  // Before a WRITE is answered that the kernel takes to end at kernelEnd. REQUIRES: the lease is kept.
+  void noteOwnWrite(File& file, bool append, uint64_t kernelEnd);
+  // Of a WRITE that the kernel takes to end at kernelEnd. REQUIRES: the lease is kept.
   void noteTold(File& file, uint64_t size, bool sure);
 
   Env& env_;
@@ -399,6 +396,7 @@ class Client::Request {
   ~Request() noexcept(false);
   KJ_DISALLOW_COPY(Request);
   uint64_t id() const { return id_; }
+  void served() { file_->requests.at(id_).served = true; }
   void answeredEarly(uint64_t offset, uint64_t bytes);
   // REQUIRES: it lies there, which for an append may not be where the kernel took it to be.
 

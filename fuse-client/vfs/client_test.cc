@@ -338,29 +338,25 @@ TEST(Client, AShorterFileIsToldByTheAnswerAloneAndTheNextOneMakesSure) {
   EXPECT_EQ(w.b.kernel.drops, w.before + 1);
 }
 
-TEST(Client, AnAppendBehindWhatOthersHaveAppendedTellsTheKernelTheEnd) {
-  // It takes the file to end behind the append's bytes where it has put them; a GETATTR that waits meanwhile is passed over.
+TEST(Client, BehindAnAppendElsewhereThanTheKernelTookItsEndToBeTheNextAnswerTellsTheGrowth) {
   GrowingWorld w;
   EXPECT_EQ(w.a.write(w.made.opened.handle, 4, "more"), Errno::OK);
   EXPECT_EQ(*w.world.wait(w.b.writing(w.handle, 4, "end", true)), 3u);
+  EXPECT_EQ(w.b.kernel.stored, "");
+  EXPECT_EQ(w.size(), 11u);
   EXPECT_EQ(w.b.kernel.size, 11u);
   EXPECT_EQ(w.b.kernel.stored, "d");
   EXPECT_EQ(*w.b.read(w.handle, 0, 20), "datamoreend");
 }
 
-TEST(Client, AWriteInsideStoresNothingWhereNobodyElseHasMadeTheEnd) {
-  // The last page may have been stored into through a mapping.
-  GrowingWorld w;
-  EXPECT_EQ(w.b.write(w.handle, 0, "D"), Errno::OK);
-  EXPECT_EQ(w.b.kernel.stored, "");
-}
-
-TEST(Client, AWriteInsideTellsTheKernelTheEndThatOthersHaveMade) {
+TEST(Client, BehindAWriteInsideTheNextAnswerTellsTheEndThatOthersHaveMade) {
   GrowingWorld w;
   EXPECT_EQ(w.a.write(w.made.opened.handle, 4, "more"), Errno::OK);
   EXPECT_EQ(w.b.write(w.handle, 0, "D"), Errno::OK);
+  EXPECT_EQ(w.size(), 8u);
   EXPECT_EQ(w.b.kernel.size, 8u);
   EXPECT_EQ(w.b.kernel.stored, "e");
+  EXPECT_GT(w.b.kernel.drops, w.before);
 }
 
 TEST(Client, AWritersOwnEndsAreNotStored) {

@@ -113,7 +113,8 @@ struct File : public kj::Refcounted {
     uint64_t from, end;
     bool write;
     bool dropAfter = false;
-    bool early = false;  // the kernel has its answer, and the storage daemons not yet all of it
+    bool early = false;   // the kernel has its answer, and the storage daemons not yet all of it
+    bool served = false;  // it has its use of the lease
   };
   std::map<uint64_t, Range> requests;  // this mount's READs and WRITEs
   uint64_t nextRequest = 1;

@@ -114,10 +114,12 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   auto got = co_await exclusive(kj::addRef(*file), writing.how.append);
   if (!got.ok()) co_return got.err();
   auto use = kj::mv(*got);
+  request.served();
   kj::Own<FifoLock::Hold> hold;
   if (writing.how.append) {
-    // The end of the file is where nobody else is writing.
-    co_await requestsDone(kj::addRef(*file), Which::WRITES, 0, kNoEnd, request.id());
+    // The end of the file is where nobody else is writing. What waits for a recall comes after the rest of an append.
+    auto which = file->recalled ? Which::SERVED : Which::WRITES;
+    co_await requestsDone(kj::addRef(*file), which, 0, kNoEnd, request.id());
     hold = co_await file->ops.alone();
     ++file->appends;
     file->changed.wake();
@@ -132,10 +134,9 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   file->pagesPresent = true;  // a WRITE leaves pages like a READ does, and of the version held here
   auto asked = static_cast<uint32_t>(writing.data.size());
   kj::ArrayPtr<const kj::byte> bytes = writing.data;
-  bool elsewhere = writing.how.append && offset != file->map.size();
-  if (elsewhere) {
+  if (writing.how.append) {
     // The kernel has put the bytes into its page where it took the end to be.
-    file->pagesMixed = true;
+    if (offset != file->map.size()) file->pagesMixed = true;
     offset = file->map.size();
   }
   if (writing.how.fromWriteback) {
@@ -166,7 +167,7 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
                          writing.how.tid));
   }
   kj::Maybe<kj::Own<WriteWindow::Place>> place;
-  if (writing.mayEarly && !elsewhere && bytes.size() == asked && roomFor(*file, offset, asked)) {
+  if (writing.mayEarly && bytes.size() == asked && roomFor(*file, offset, asked)) {
     place = kj::heap<WriteWindow::Place>(window_, asked, [&request, &reply, offset, asked]() {
       request.answeredEarly(offset, asked);
       reply.give(asked);
@@ -175,8 +176,7 @@ Task<Outcome<uint32_t>> Client::writeNow(Writing& writing, Request& request, Rep
   auto done = co_await writePieces(kj::addRef(*file), offset, bytes, *use);
   if (!done.ok()) co_return done.err();
   if (!writing.how.fromWriteback) {
-    co_await tellOwnEnd(kj::addRef(*file), writing.how.append, writing.offset + *done, offset,
-                        bytes.slice(0, *done));
+    noteOwnWrite(*file, writing.how.append, writing.offset + *done);
   }
   hold = nullptr;
   if (writing.how.durable) {

@@ -244,7 +244,6 @@ void Client::wakeWaiters(File& file) {
 
 void Client::dropLease(File& file) {
   file.sequence = 0;
-  noteTold(file, file.map.size(), file.told.sure && file.told.size >= file.map.size());
   file.droppedAt = ++leasesDropped_;
   ++file.drops;  // a block read under this grant is thrown away (G3)
   file.map = BlockMap();

@@ -42,7 +42,9 @@ Task<void> Client::requestsDone(kj::Own<File> file, Which which, uint64_t from, 
   // Not what comes later.
   std::vector<uint64_t> now;
   for (auto& [id, range] : file->requests) {
-    bool meant = which == Which::EARLY ? range.early : range.write;
+    bool meant = which == Which::EARLY    ? range.early
+                 : which == Which::SERVED ? range.write && range.served
+                                          : range.write;
     if (meant && id < before && range.from < end && from < range.end) now.push_back(id);
   }
   for (auto id : now) {

@@ -7,8 +7,6 @@ namespace {
 
 constexpr uint64_t kAnswerTakenMs = 5;  // until a program that was told something goes by it
 constexpr uint64_t kStorePatienceMs = 1'000;
-constexpr uint64_t kLockedStoreMs = 2;
-constexpr uint64_t kNoPatience = ~uint64_t(0);  // as long as it takes
 
 }  // namespace
 
@@ -79,10 +77,11 @@ Task<Errno> Client::storeEnd(kj::Own<File> file, uint64_t size) {
   auto last = size - 1;
   auto sequence = file->sequence;
   auto before = file->nextRequest;
-  auto locked = [&file, last, before]() {
-    // A READ under way has its pages locked.
+  auto locked = [&file, size, before]() {
+    // A READ under way has its pages locked, and the drop has left out those from where the file ended before.
     for (auto& [id, r] : file->requests) {
-      if (id < before && pageStart(r.from) <= last && last < pageEnd(r.end)) return true;
+      bool behind = pageStart(r.from) < size && pageStart(file->told.size) < pageEnd(r.end);
+      if (id < before && behind) return true;
     }
     return false;
   };
@@ -91,8 +90,8 @@ Task<Errno> Client::storeEnd(kj::Own<File> file, uint64_t size) {
   auto data = co_await lastByte(kj::addRef(*file), size);
   if (file->drops != drops || file->sequence != sequence) co_return Errno::STALE;
   if (!data.ok()) co_return data.err();
-  auto stored = co_await store(kj::mv(file), last, kj::mv(*data), kNoPatience);
-  co_return stored ? Errno::OK : Errno::AGAIN;
+  co_await store(kj::mv(file), last, kj::mv(*data));
+  co_return Errno::OK;
 }
 
 Task<Outcome<kj::Array<kj::byte>>> Client::lastByte(kj::Own<File> file, uint64_t size) {
@@ -120,51 +119,27 @@ Task<Outcome<kj::Array<kj::byte>>> Client::lastByte(kj::Own<File> file, uint64_t
   co_return kj::mv(data);
 }
 
-Task<bool> Client::store(kj::Own<File> file, uint64_t offset, kj::Array<kj::byte> byte,
-                         uint64_t patienceMs) {
+Task<void> Client::store(kj::Own<File> file, uint64_t offset, kj::Array<kj::byte> byte) {
   KJ_IF_MAYBE(kernel, kernel_) {
     // Until it is known that it lies on nothing that a program writes meanwhile. Drops that come later come behind it.
     bool mixed = file->pagesMixed;
     file->pagesMixed = true;
     auto changes = file->changes;
     auto next = file->nextRequest;
-    bool stored = true;
-    auto storing = kernel->storePages(file->ino, offset, kj::mv(byte));
-    if (patienceMs != kNoPatience) {
-      auto late = env_.clock.timer().afterDelay(patienceMs * kj::MILLISECONDS);
-      storing = storing.exclusiveJoin(late.then([&stored]() { stored = false; }));
-    }
-    co_await kj::mv(storing);
+    co_await kernel->storePages(file->ino, offset, kj::mv(byte));
     bool writes = file->changes != changes;
     for (auto& [id, r] : file->requests) writes = writes || (r.write && id >= next);
-    if (stored && !writes && !mixed) file->pagesMixed = false;
-    co_return stored;
+    if (!writes && !mixed) file->pagesMixed = false;
   }
-  co_return true;
 }
 
-Task<void> Client::tellOwnEnd(kj::Own<File> file, bool append, uint64_t kernelEnd, uint64_t from,
-                              kj::ArrayPtr<const kj::byte> written) {
-  auto size = file->map.size();
-  if (append) noteTold(*file, kernelEnd, true);  // it has put the bytes where it knew the end
-  noteOwnEnd(*file, kernelEnd);
-  if (kernelEnd >= size) {
-    noteTold(*file, size, true);
-    co_return;
-  }
-  if (!mustTellGrowth(*file, size)) co_return;
-  auto last = size - 1;
-  kj::Array<kj::byte> data;
-  if (last >= from && last < from + written.size()) {
-    data = kj::heapArray<kj::byte>(written.slice(last - from, last - from + 1));
+void Client::noteOwnWrite(File& file, bool append, uint64_t kernelEnd) {
+  // An append's bytes it has put where it knew the end, which others may have moved: then the next answer tells the growth.
+  if (append || kernelEnd >= file.map.size()) {
+    noteTold(file, kj::max(file.told.size, kernelEnd), true);
   } else {
-    auto got = co_await lastByte(kj::addRef(*file), size);
-    if (!got.ok()) co_return;  // the next GETATTR tries it again
-    data = kj::mv(*got);
+    noteOwnEnd(file, kernelEnd);
   }
-  // Its page may be that of the WRITE, which waits for us: the size is set before.
-  auto stored = co_await store(kj::addRef(*file), last, kj::mv(data), kLockedStoreMs);
-  if (stored && file->map.size() == size) noteTold(*file, size, true);
 }
 
 }  // namespace dfs
