@@ -152,7 +152,10 @@ Operation renameOne(Random& r) {
   auto flags = r.of(all);
   auto name = "rename(" + std::to_string(flags) + ")";
   return onTwo(name.c_str(), path(r), path(r), [flags](const char* p, const char* q) {
-    return renameat2(AT_FDCWD, p, AT_FDCWD, q, flags);
+    // ext4 moves the time of the directory of `p` even where it then refuses, because a directory is in the way.
+    struct stat there;
+    bool inTheWay = flags == RENAME_WHITEOUT && lstat(q, &there) == 0 && S_ISDIR(there.st_mode);
+    return renameat2(AT_FDCWD, p, AT_FDCWD, q, inTheWay ? 0 : flags);
   });
 }
 
