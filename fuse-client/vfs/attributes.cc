@@ -65,8 +65,12 @@ Task<Outcome<Attr>> Client::getattrOnce(InodeId ino) {
 
 Task<Outcome<Attr>> Client::getattrNow(InodeId ino, For purpose) {
   auto found = files_.find(ino);
+  kj::Own<File> file;
+  KJ_DEFER(if (file.get() != nullptr)-- file->asking);
   if (found != files_.end()) {
-    co_await requestsDone(kj::addRef(*found->second), Which::WRITES);  // V1
+    file = kj::addRef(*found->second);
+    ++file->asking;
+    co_await requestsDone(kj::addRef(*file), Which::WRITES);  // V1
   }
   for (;;) {
     while (endDrops_ > 0) co_await endDropped_.next();  // S3
@@ -132,11 +136,11 @@ Task<Errno> Client::dropBefore(kj::Own<File> file, const Attr& attr, DataVersion
   }
   auto sequence = file->sequence;
   bool other = !file->held() && !(file->pagesVersion == version);
-  if (file->pagesPresent && (other || file->pagesUnsure) && !(told.any && told.sure)) {
+  if (file->mayHavePages() && (other || file->pagesUnsure) && !(told.any && told.sure)) {
     co_await answersTaken(kj::addRef(*file));
     if (file->sequence != sequence) co_return Errno::STALE;
   }
-  bool drop = file->pagesPresent && (other || file->pagesMixed || file->pagesUnsure);
+  bool drop = file->mayHavePages() && (other || file->pagesMixed || file->pagesUnsure);
   bool shrunk = told.any && size < told.size;
   bool unsure =
       shrunk || (file->held() ? !(told.sure && told.size >= size) : file->handles > 0 && !told.any);

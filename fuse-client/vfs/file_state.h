@@ -131,7 +131,16 @@ struct File : public kj::Refcounted {
     uint64_t atMs = 0;
   } told;
   bool telling = false;  // one at a time: Client::tellGrowth
-  uint64_t drops = 0;    // counts them: READs begun before one start over
+  uint32_t asking = 0;   // GETATTRs under way
+  bool writing() const {
+    for (auto& [id, range] : requests) {
+      if (range.write) return true;
+    }
+    return false;
+  }
+  bool mayHavePages() const { return pagesPresent || !requests.empty(); }
+  // What a READ under way brings lies there too.
+  uint64_t drops = 0;  // counts them: READs begun before one start over
   uint32_t dropsRunning = 0;
 };
 

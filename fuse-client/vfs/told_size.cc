@@ -21,7 +21,9 @@ void Client::noteOwnEnd(File& file, uint64_t end) {
 
 bool Client::mustTellGrowth(const File& file, uint64_t size) const {
   // Only what lies behind the end that the kernel knows is ever stored: no program has put anything there through a mapping.
-  return kernel_ != nullptr && file.handles > 0 && file.told.any && size > file.told.size;
+  // Of a file just opened that is not known: the answer does, but amid a WRITE it would be passed over.
+  bool known = file.told.any || file.writing();
+  return kernel_ != nullptr && file.handles > 0 && known && size > file.told.size;
 }
 
 Task<void> Client::answersTaken(kj::Own<File> file) {
@@ -45,7 +47,7 @@ Task<Errno> Client::tellGrowth(kj::Own<File> file, uint64_t size, DataVersion ve
   auto sequence = file->sequence;
   if (!file->told.sure) co_await answersTaken(kj::addRef(*file));
   if (file->sequence != sequence) co_return Errno::STALE;
-  if (file->pagesPresent) tasks_.add(dropPages(*file));
+  if (file->mayHavePages()) tasks_.add(dropPages(*file));
   file->pagesVersion = version;
   while (file->dropsRunning > 0) co_await file->changed.next();
   auto storing = kj::Promise<Errno>(storeEnd(kj::addRef(*file), size));
@@ -135,7 +137,8 @@ Task<void> Client::store(kj::Own<File> file, uint64_t offset, kj::Array<kj::byte
 
 void Client::noteOwnWrite(File& file, bool append, uint64_t kernelEnd) {
   // An append's bytes it has put where it knew the end, which others may have moved: then the next answer tells the growth.
-  if (append || kernelEnd >= file.map.size()) {
+  bool passedOver = !file.told.any && file.asking > 0;
+  if (append || passedOver || kernelEnd >= file.map.size()) {
     noteTold(file, kj::max(file.told.size, kernelEnd), true);
   } else {
     noteOwnEnd(file, kernelEnd);

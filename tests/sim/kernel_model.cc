@@ -5,33 +5,34 @@ namespace {
 constexpr uint64_t kPage = 4096;
 }
 
+kj::Promise<void> KernelModel::turn(uint64_t usMax) {
+  auto now = time_.timer.now();
+  lastTurn_ = (lastTurn_ < now ? now : lastTurn_) + random_.between(5, usMax) * kj::MICROSECONDS;
+  return time_.timer.atTime(lastTurn_);
+}
+
 kj::Promise<void> KernelModel::dropAttributes(InodeId ino) {
-  return time_.timer.afterDelay(random_.between(5, 60) * kj::MICROSECONDS).then([this, ino]() {
-    changed(pages_[ino]);
-  });
+  return turn(60).then([this, ino]() { changed(pages_[ino]); });
 }
 
 kj::Promise<void> KernelModel::dropPages(InodeId ino, uint64_t offset, uint64_t bytes) {
   ++drops_;
-  return time_.timer.afterDelay(random_.between(5, 200) * kj::MICROSECONDS)
-      .then([this, ino, offset, bytes]() {
-        changed(pages_[ino]);
-        forgetRange(ino, offset, bytes);
-      });
+  return turn(200).then([this, ino, offset, bytes]() {
+    changed(pages_[ino]);
+    forgetRange(ino, offset, bytes);
+  });
 }
 
 kj::Promise<void> KernelModel::storePages(InodeId ino, uint64_t offset, kj::Array<kj::byte> data) {
-  return time_.timer.afterDelay(random_.between(5, 200) * kj::MICROSECONDS)
-      .then([this, ino, offset, stored = kj::mv(data)]() {
-        grown(ino, offset + stored.size());
-        auto& pages = pages_[ino].pages;
-        auto found = pages.find(offset / kPage);
-        if (found == pages.end()) return;
-        auto& page = found->second;
-        page.resize(kPage, '\0');
-        memcpy(&page[offset % kPage], stored.begin(),
-               kj::min(stored.size(), kPage - offset % kPage));
-      });
+  return turn(200).then([this, ino, offset, stored = kj::mv(data)]() {
+    grown(ino, offset + stored.size());
+    auto& pages = pages_[ino].pages;
+    auto found = pages.find(offset / kPage);
+    if (found == pages.end()) return;
+    auto& page = found->second;
+    page.resize(kPage, '\0');
+    memcpy(&page[offset % kPage], stored.begin(), kj::min(stored.size(), kPage - offset % kPage));
+  });
 }
 
 void KernelModel::take(const Attr& attr, uint64_t asked) {

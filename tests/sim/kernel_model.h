@@ -5,7 +5,7 @@
 //
 // Thread: the simulator's. Owner: SimCluster, one for each start of a client.
 // Invariants:
-//   1. A drop takes time of its own and waits for nothing (V3): it may overtake and be overtaken.
+//   1. Drops and stores take time of their own, one after the other, and wait for nothing (V3).
 //   2. What a READ of ours brought while a WRITE of ours changed the file is not kept.
 //   3. Attributes are passed over if others of that inode, a drop, a store or a WRITE came after they were asked for, as by Linux
 //      (fuse_change_attributes); a read then goes by the size that was known before.
@@ -40,7 +40,7 @@ class KernelModel final : public KernelCaches {
   Task<Outcome<Attr>> walk(Vfs& vfs, std::vector<std::string> names);
   // From the root by LOOKUPs. What it met stays counted until forgetAll().
   void counted(InodeId ino) { ++lookups_[ino]; }
-  void knows(const Attr& attr);              // from the LOOKUP that made the inode, or after ftruncate(2)
+  void knows(const Attr& attr);  // from the LOOKUP that made the inode, or after ftruncate(2)
   void hold(InodeId ino) { ++holds_[ino]; }  // an open file: its inode is not forgotten
   void unhold(InodeId ino);
   void forgetAll(Vfs& vfs);  // what memory pressure does: all that is not held
@@ -55,6 +55,7 @@ class KernelModel final : public KernelCaches {
     uint32_t extending = 0;  // WRITEs under way: sizes are not taken meanwhile
     std::map<uint64_t, std::string> pages;
   };
+  kj::Promise<void> turn(uint64_t usMax);  // of the thread that drops and stores
   void forgetRange(InodeId ino, uint64_t offset, uint64_t bytes);
   void take(const Attr& attr, uint64_t asked);
   void grown(InodeId ino, uint64_t end);
@@ -62,6 +63,7 @@ class KernelModel final : public KernelCaches {
 
   VirtualTime& time_;
   SimRandom& random_;
+  kj::TimePoint lastTurn_ = kj::origin<kj::TimePoint>();
   uint64_t changes_ = 0;  // of attributes of any inode
   std::map<InodeId, Pages> pages_;
   std::map<InodeId, uint64_t> lookups_;
