@@ -248,7 +248,11 @@ TEST(Openat2, KeepsToTheDirectory) {
   Fd dir(open(p.here("d").c_str(), O_RDONLY | O_DIRECTORY));
   auto openBy = [&](const char* path, uint64_t resolve) {
     open_how how{O_RDONLY, 0, resolve};
-    long fd = syscall(SYS_openat2, int(dir), path, &how, sizeof how);
+    long fd;
+    do {
+      // EAGAIN: something was renamed meanwhile, anywhere on the machine.
+      fd = syscall(SYS_openat2, int(dir), path, &how, sizeof how);
+    } while (fd < 0 && errno == EAGAIN);
     if (fd >= 0) close(static_cast<int>(fd));
     return fd;
   };
